@@ -1,0 +1,74 @@
+# skiff: `make up` builds and starts a cluster, `make test` runs every test. See README.md.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+GO      ?= go
+BUILD   := build
+BUNDLE  := $(BUILD)/bundle
+DATA    := kubelet/bundle/data/bundle.tar.zst
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X skiff/config.Build=$(VERSION)
+TOOLMOD := hack/bundle/go.mod
+STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+UPFLAGS ?=
+
+RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
+
+.PHONY: build up down clean-data test test-race lint bench e2e deps test-deps bundle generate clean
+
+## build: bin/skiff with everything it needs inside
+build: bin/skiff
+
+## up: build, start the server in the background, wait until the node is Ready
+up:
+	@hack/step "system packages" $(MAKE) --no-print-directory deps
+	@hack/step "runtime bundle" $(MAKE) --no-print-directory bundle
+	@hack/step "bin/skiff" $(MAKE) --no-print-directory build
+	@bin/skiff up $(UPFLAGS)
+
+## down: stop the server, keep data and containers
+down:
+	@bin/skiff down $(UPFLAGS)
+
+## clean-data: remove every trace of the default cluster from this host
+clean-data:
+	@bin/skiff clean $(UPFLAGS)
+
+## deps: what the build needs from Debian
+deps:
+	@hack/packages gcc libc6-dev libseccomp-dev pkg-config
+
+## test-deps: what the tests need from Debian
+test-deps: deps
+	@hack/packages iproute2 busybox-static
+
+bundle: $(DATA)
+
+$(BUNDLE)/runc: $(TOOLMOD)
+	@mkdir -p $(@D)
+	CGO_ENABLED=1 $(GO) build -modfile=$(TOOLMOD) -trimpath -tags "seccomp urfave_cli_no_docs netgo osusergo" \
+		-ldflags "-s -w -linkmode external -extldflags -static -X main.version=1.5.2" -o $@ github.com/opencontainers/runc
+
+$(BUNDLE)/containerd-shim-runc-v2: $(TOOLMOD)
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -tags "no_grpc" -o $@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+
+$(BUNDLE)/bridge $(BUNDLE)/loopback: $(TOOLMOD)
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/main/$(@F)
+
+$(BUNDLE)/host-local: $(TOOLMOD)
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/ipam/host-local
+
+$(BUNDLE)/pause: hack/pause/pause.c
+	@mkdir -p $(@D)
+	$(CC) -Os -Wall -Wextra -Werror -static -s -o $@ $<
+
+$(DATA): $(RUNTIME) $(BUNDLE)/pause $(wildcard hack/pack/*.go internal/ociimage/*.go)
+	$(GO) run ./hack/pack -out $@ -pause $(BUNDLE)/pause $(RUNTIME)
+
+GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+bin/skiff: $(DATA) $(GOFILES) $(shell find config/manifests -name '*.yaml' 2>/dev/null)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/skiff

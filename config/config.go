@@ -1,0 +1,248 @@
+// Package config is everything a user can set on skiff: one struct, its
+// defaults and its checks. Flags and the configuration file are read in cmd;
+// every other package gets the values it needs from there.
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Defaults of the locations on a host.
+const (
+	DefaultFile       = "/etc/skiff/config.yaml"
+	DefaultDataDir    = "/var/lib/skiff"
+	DefaultKubeconfig = "/etc/skiff/kubeconfig"
+)
+
+// Config is what a server is started with. Each field is a flag and, by the
+// same name, a key of the configuration file.
+type Config struct {
+	DataDir         string // everything that must survive a restart
+	Kubeconfig      string // the admin kubeconfig that the server writes; "" writes none
+	MergeKubeconfig bool   // also merge it into ~/.kube/config as context "skiff"
+
+	BindAddress      string   // address the API listens on
+	Port             int      // port the API listens on; 0 takes any free one
+	AdvertiseAddress string   // address clients and pods reach the API at; "" is the node's
+	TLSSANs          []string // further names and addresses in the serving certificate
+
+	NodeName       string // name of the node of this host; "" is the host name
+	NodeIP         string // address of the node; "" is found on the host
+	KubeletPort    int    // port of the kubelet's endpoint; 0 takes any free one
+	NoNode         bool   // control plane alone: no containers, no root needed
+	SimulatedNodes int    // number of hollow nodes whose pods run instantly
+
+	ClusterCIDR   string // pods' addresses
+	ServiceCIDR   string // Services' addresses
+	ClusterDNS    string // address of the cluster DNS; "" is the tenth of ServiceCIDR
+	ClusterDomain string // DNS domain of the cluster
+	CNI           string // "bridge", or "none" to leave pod networking to an add-on
+
+	EtcdServers []string // external etcd; empty runs one inside
+	EtcdCAFile  string
+	EtcdCert    string
+	EtcdKey     string
+
+	Verbosity int // klog verbosity
+}
+
+// Default answers the configuration of a server that is told nothing.
+func Default() Config {
+	return Config{
+		DataDir:       DefaultDataDir,
+		Kubeconfig:    DefaultKubeconfig,
+		BindAddress:   "0.0.0.0",
+		Port:          6443,
+		KubeletPort:   10250,
+		ClusterCIDR:   "10.244.0.0/16",
+		ServiceCIDR:   "10.96.0.0/16",
+		ClusterDomain: "cluster.local",
+		CNI:           "bridge",
+	}
+}
+
+// Error is a value that can't be used: which key, what is wrong with it, and
+// what would be right. It prints as one line.
+type Error struct{ Key, Problem, Remedy string }
+
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Problem, e.Remedy) }
+
+// Validate reports the first value that can't be used, as an *Error. It looks
+// at nothing outside c.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) validatePaths() error {
+	if !filepath.IsAbs(c.DataDir) {
+		return &Error{"data-dir", fmt.Sprintf("%q is not an absolute path", c.DataDir), "give a path that begins with /"}
+	}
+	if c.Kubeconfig != "" && !filepath.IsAbs(c.Kubeconfig) {
+		return &Error{"kubeconfig", fmt.Sprintf("%q is not an absolute path", c.Kubeconfig), "give a path that begins with /"}
+	}
+	return nil
+}
+
+func (c *Config) validateListen() error {
+	if err := address("bind-address", c.BindAddress, false); err != nil {
+		return err
+	}
+	if err := address("advertise-address", c.AdvertiseAddress, true); err != nil {
+		return err
+	}
+	for key, port := range map[string]int{"port": c.Port, "kubelet-port": c.KubeletPort} {
+		if port < 0 || port > 65535 {
+			return &Error{key, fmt.Sprintf("%d is not a port", port), "give a number from 1 to 65535, or 0 for any free port"}
+		}
+	}
+	if c.Port != 0 && c.Port == c.KubeletPort && !c.NoNode {
+		return &Error{"kubelet-port", fmt.Sprintf("%d is the port of the API", c.KubeletPort), "give the kubelet a port of its own, or 0 for any free port"}
+	}
+	return nil
+}
+
+func (c *Config) validateNode() error {
+	if c.NodeName != "" {
+		if problems := validation.IsDNS1123Subdomain(c.NodeName); len(problems) > 0 {
+			return &Error{"node-name", fmt.Sprintf("%q is not a node name", c.NodeName), problems[0]}
+		}
+	}
+	if err := address("node-ip", c.NodeIP, true); err != nil {
+		return err
+	}
+	if c.SimulatedNodes < 0 {
+		return &Error{"simulated-nodes", fmt.Sprintf("%d is negative", c.SimulatedNodes), "give how many hollow nodes to add, 0 for none"}
+	}
+	if c.CNI != "bridge" && c.CNI != "none" {
+		return &Error{"cni", fmt.Sprintf("%q is not known", c.CNI), `use "bridge", or "none" to install a network add-on yourself`}
+	}
+	return nil
+}
+
+func (c *Config) validateRanges() error {
+	pods, err := prefix("cluster-cidr", c.ClusterCIDR, 24)
+	if err != nil {
+		return err
+	}
+	services, err := prefix("service-cidr", c.ServiceCIDR, 28)
+	if err != nil {
+		return err
+	}
+	if pods.Overlaps(services) {
+		return &Error{"service-cidr", fmt.Sprintf("%s overlaps cluster-cidr %s", services, pods), "give pods and Services ranges of their own"}
+	}
+	if err := address("cluster-dns", c.ClusterDNS, true); err != nil {
+		return err
+	}
+	if dns := c.DNSAddress(); !services.Contains(dns) {
+		return &Error{"cluster-dns", fmt.Sprintf("%s is outside service-cidr %s", dns, services), "give an address inside it, or leave it out for the tenth"}
+	}
+	if problems := validation.IsDNS1123Subdomain(c.ClusterDomain); len(problems) > 0 {
+		return &Error{"cluster-domain", fmt.Sprintf("%q is not a DNS domain", c.ClusterDomain), problems[0]}
+	}
+	return nil
+}
+
+func (c *Config) validateEtcd() error {
+	for _, s := range c.EtcdServers {
+		if !strings.HasPrefix(s, "http://") && !strings.HasPrefix(s, "https://") {
+			return &Error{"etcd-servers", fmt.Sprintf("%q is not a URL", s), "give addresses such as https://10.0.0.5:2379"}
+		}
+	}
+	if (c.EtcdCert == "") != (c.EtcdKey == "") {
+		return &Error{"etcd-cert", "a certificate needs its key and a key its certificate", "give both etcd-cert and etcd-key, or neither"}
+	}
+	return nil
+}
+
+func address(key, value string, optional bool) error {
+	if value == "" && optional {
+		return nil
+	}
+	if _, err := netip.ParseAddr(value); err != nil {
+		return &Error{key, fmt.Sprintf("%q is not an IP address", value), "give one such as 192.0.2.10"}
+	}
+	return nil
+}
+
+func prefix(key, value string, longest int) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(value)
+	if err != nil || p != p.Masked() {
+		return netip.Prefix{}, &Error{key, fmt.Sprintf("%q is not a range of addresses", value), "give one such as 10.244.0.0/16, with no bits set behind the prefix"}
+	}
+	if !p.Addr().Is4() {
+		return netip.Prefix{}, &Error{key, fmt.Sprintf("%s is not an IPv4 range", p), "give an IPv4 range such as 10.244.0.0/16"}
+	}
+	if p.Bits() > longest {
+		return netip.Prefix{}, &Error{key, fmt.Sprintf("%s is too small", p), fmt.Sprintf("give a range of /%d or larger", longest)}
+	}
+	return p, nil
+}
+
+// PodRange answers ClusterCIDR. The configuration must be valid.
+func (c *Config) PodRange() netip.Prefix { return netip.MustParsePrefix(c.ClusterCIDR) }
+
+// ServiceRange answers ServiceCIDR. The configuration must be valid.
+func (c *Config) ServiceRange() netip.Prefix { return netip.MustParsePrefix(c.ServiceCIDR) }
+
+// ServiceAddress answers the n-th address of the Service range; the API is at
+// the first, the cluster DNS at the tenth.
+func (c *Config) ServiceAddress(n int) netip.Addr {
+	a := c.ServiceRange().Addr()
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
+
+// DNSAddress answers the address of the cluster DNS.
+func (c *Config) DNSAddress() netip.Addr {
+	if c.ClusterDNS != "" {
+		return netip.MustParseAddr(c.ClusterDNS)
+	}
+	return c.ServiceAddress(10)
+}
+
+// Instance names what a server makes on its host outside its data directory
+// (bridge, link, table, cgroup, sockets): "skiff" for the default data
+// directory, "skiff-" and six hexadecimal digits for any other, so that
+// servers with different data directories don't meet.
+func (c *Config) Instance() string {
+	if filepath.Clean(c.DataDir) == DefaultDataDir {
+		return "skiff"
+	}
+	sum := sha256.Sum256([]byte(filepath.Clean(c.DataDir)))
+	return "skiff-" + hex.EncodeToString(sum[:3])
+}
+
+// RunDir holds sockets and other state that ends with the host's uptime.
+func (c *Config) RunDir() string { return filepath.Join("/run", c.Instance()) }
+
+// Node answers the node's name: NodeName, or the host's name in lower case.
+func (c *Config) Node() (string, error) {
+	if c.NodeName != "" {
+		return c.NodeName, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("finding the host's name: %w", err)
+	}
+	host = strings.ToLower(host)
+	if problems := validation.IsDNS1123Subdomain(host); len(problems) > 0 {
+		return "", &Error{"node-name", fmt.Sprintf("the host's name %q can't name a node", host), "give a name with --node-name"}
+	}
+	return host, nil
+}
