@@ -72,3 +72,20 @@ $(DATA): $(RUNTIME) $(BUNDLE)/pause $(wildcard hack/pack/*.go internal/ociimage/
 GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 bin/skiff: $(DATA) $(GOFILES) $(shell find config/manifests -name '*.yaml' 2>/dev/null)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/skiff
+
+CLIENTS := $(BUILD)/clients
+$(CLIENTS)/kubectl: test/clients/kubectl/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubectl
+
+$(CLIENTS)/helm3: test/clients/helm3/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0" -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
+
+$(CLIENTS)/helm4: test/clients/helm4/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+
+.PHONY: clients
+## clients: unmodified kubectl and helm, built from their modules, for the tests
+clients: $(CLIENTS)/kubectl $(CLIENTS)/helm3 $(CLIENTS)/helm4
