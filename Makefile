@@ -41,7 +41,7 @@ deps:
 
 ## test-deps: what the tests need from Debian
 test-deps: deps
-	@hack/packages iproute2 busybox-static
+	@hack/packages iproute2 util-linux busybox-static python3-minimal libpython3-stdlib
 
 bundle: $(DATA)
 
