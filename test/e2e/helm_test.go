@@ -6,31 +6,33 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"skiff/test/cluster"
 )
 
 // TestHelm takes the chart of `helm create` through its life with both versions
 // of Helm.
 func TestHelm(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.serveImages()
-	c.start()
+	c := cluster.New(t)
+	c.ServeImages()
+	c.Start()
 	for _, version := range []string{"helm3", "helm4"} {
 		t.Run(version, func(t *testing.T) { testHelm(t, c, version) })
 	}
 }
 
-func testHelm(t *testing.T, c *cluster, version string) {
+func testHelm(t *testing.T, c *cluster.Cluster, version string) {
 	helm := func(args ...string) string {
 		t.Helper()
-		out, err := output(c.command(version, args...))
+		out, err := cluster.Output(c.Command(version, args...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return out
 	}
 	release := "demo-" + version
-	chart := filepath.Join(c.dir, version, "demo")
+	chart := filepath.Join(c.Dir, version, "demo")
 	if err := os.MkdirAll(filepath.Dir(chart), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +45,7 @@ func testHelm(t *testing.T, c *cluster, version string) {
 	}
 	replicas := func(want string) {
 		t.Helper()
-		if out := c.kubectl(t, "get", "deployment", "-l", "app.kubernetes.io/instance="+release, "-o", "jsonpath={.items[0].status.readyReplicas}"); out != want {
+		if out := c.Kubectl(t, "get", "deployment", "-l", "app.kubernetes.io/instance="+release, "-o", "jsonpath={.items[0].status.readyReplicas}"); out != want {
 			t.Errorf("%s replicas are ready, want %s", out, want)
 		}
 	}
@@ -60,7 +62,7 @@ func testHelm(t *testing.T, c *cluster, version string) {
 	if out := helm("list", "--all-namespaces", "-q"); strings.Contains(out, release) {
 		t.Errorf("still listed:\n%s", out)
 	}
-	if out := c.kubectl(t, "get", "deployment,service,serviceaccount", "-l", "app.kubernetes.io/instance="+release, "-o", "name"); out != "" {
+	if out := c.Kubectl(t, "get", "deployment,service,serviceaccount", "-l", "app.kubernetes.io/instance="+release, "-o", "name"); out != "" {
 		t.Errorf("left behind:\n%s", out)
 	}
 }
@@ -84,8 +86,8 @@ func useAgent(t *testing.T, chart string) {
 			t.Fatal(err)
 		}
 	}
-	edit("values.yaml", `repository: nginx`, "repository: "+openRegistry+"/agent")
+	edit("values.yaml", `repository: nginx`, "repository: "+cluster.OpenRegistry+"/agent")
 	edit("values.yaml", `tag: ""`, `tag: "v1"`)
 	edit("templates/deployment.yaml", `(?m)^(\s+)- name: \{\{ \.Chart\.Name \}\}$`, "${0}\n${1}  command: [agent, serve, \"80\"]")
-	edit("templates/tests/test-connection.yaml", `image: busybox`, "image: "+openRegistry+"/agent:v1")
+	edit("templates/tests/test-connection.yaml", `image: busybox`, "image: "+cluster.OpenRegistry+"/agent:v1")
 }

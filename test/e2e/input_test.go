@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"skiff/test/cluster"
 	"skiff/test/netns"
 )
 
@@ -21,7 +22,7 @@ func TestBadInput(t *testing.T) {
 		t.Skip("entering a network namespace needs root")
 	}
 	t.Parallel()
-	ns := netns.New(t, nodeIP+"/24")
+	ns := netns.New(t, cluster.NodeIP+"/24")
 	busy, err := ns.Listen(t.Context(), "tcp", "0.0.0.0:6443")
 	if err != nil {
 		t.Fatal(err)
@@ -60,10 +61,10 @@ func TestBadInput(t *testing.T) {
 			}
 			before := listing(t, dir)
 			flags := append([]string{"server", "--config=" + dir + "/c.yaml", "--data-dir=" + dir + "/data", "--kubeconfig=" + dir + "/kubeconfig"}, tc.flags...)
-			cmd := ns.Command(t.Context(), binary(t, "bin/skiff"), flags...)
+			cmd := ns.Command(t.Context(), cluster.Binary(t, "bin/skiff"), flags...)
 			if tc.user != 0 { // nsenter needs root itself; this refusal does not depend on the namespace
 				program := filepath.Join(dir, "skiff")
-				if out, err := exec.CommandContext(t.Context(), "cp", binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {
+				if out, err := exec.CommandContext(t.Context(), "cp", cluster.Binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, out)
 				}
 				before = listing(t, dir)

@@ -12,22 +12,24 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"skiff/test/cluster"
 )
 
 // TestWorkflow deploys an application the way a CI job does and lives with it.
 func TestWorkflow(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.serveImages()
-	c.start()
-	c.apply(t, pythonApp("v1"))
-	c.kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s")
-	c.apply(t, agentPod)
-	c.kubectl(t, "wait", "--for=condition=Ready", "pod/agent", "--timeout=60s")
+	c := cluster.New(t)
+	c.ServeImages()
+	c.Start()
+	c.Apply(t, pythonApp("v1"))
+	c.Kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s")
+	c.Apply(t, agentPod)
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/agent", "--timeout=60s")
 
 	steps := []struct {
 		name string
-		run  func(*testing.T, *cluster)
+		run  func(*testing.T, *cluster.Cluster)
 	}{
 		{"three pods answer by every name", testReach},
 		{"rollout without a failed request", testRollout},
@@ -70,7 +72,7 @@ spec:
   type: NodePort
   selector: {app: python-app}
   ports: [{port: 80, targetPort: 5000, nodePort: 30080}]
-`, openRegistry, version)
+`, cluster.OpenRegistry, version)
 }
 
 const agentPod = `
@@ -80,7 +82,7 @@ metadata: {name: agent}
 spec:
   terminationGracePeriodSeconds: 2
   containers:
-  - {name: agent, image: "` + openRegistry + `/agent:v1"}
+  - {name: agent, image: "` + cluster.OpenRegistry + `/agent:v1"}
 `
 
 // hosts counts the distinct greetings in answers of the application.
@@ -94,21 +96,21 @@ func hosts(answers string) map[string]int {
 	return out
 }
 
-func testReach(t *testing.T, c *cluster) {
-	pods := strings.Fields(c.kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].metadata.name}"))
+func testReach(t *testing.T, c *cluster.Cluster) {
+	pods := strings.Fields(c.Kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].metadata.name}"))
 	if len(pods) != 3 {
 		t.Fatalf("pods %v, want three", pods)
 	}
-	addresses := strings.Fields(c.kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].status.podIP}"))
+	addresses := strings.Fields(c.Kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].status.podIP}"))
 	if len(addresses) != 3 {
 		t.Errorf("addresses %v, want three", addresses)
 	}
-	clusterIP := c.kubectl(t, "get", "service", "python-app-service", "-o", "jsonpath={.spec.clusterIP}")
+	clusterIP := c.Kubectl(t, "get", "service", "python-app-service", "-o", "jsonpath={.spec.clusterIP}")
 	for _, url := range []string{
-		"http://" + clusterIP, "http://" + nodeIP + ":30080",
+		"http://" + clusterIP, "http://" + cluster.NodeIP + ":30080",
 		"http://python-app-service.default.svc.cluster.local", "http://python-app-service",
 	} {
-		got := hosts(c.kubectl(t, "exec", "agent", "--", "agent", "get", url, "60"))
+		got := hosts(c.Kubectl(t, "exec", "agent", "--", "agent", "get", url, "60"))
 		for _, pod := range pods {
 			if got[pod] == 0 {
 				t.Errorf("%s: none of 60 requests reached %s: %v", url, pod, got)
@@ -116,9 +118,9 @@ func testReach(t *testing.T, c *cluster) {
 		}
 	}
 	fromHost := map[string]int{}
-	client := c.client()
+	client := c.HTTP()
 	for range 60 {
-		for _, address := range []string{clusterIP + ":80", nodeIP + ":30080"} {
+		for _, address := range []string{clusterIP + ":80", cluster.NodeIP + ":30080"} {
 			body, err := get(t.Context(), client, "http://"+address)
 			if err != nil {
 				t.Fatal(err)
@@ -131,7 +133,7 @@ func testReach(t *testing.T, c *cluster) {
 	if len(fromHost) != 3 {
 		t.Errorf("from the host: %v, want three pods", fromHost)
 	}
-	if got := strings.TrimSpace(c.kubectl(t, "exec", "agent", "--", "agent", "lookup", "python-app-service.default.svc.cluster.local")); got != clusterIP {
+	if got := strings.TrimSpace(c.Kubectl(t, "exec", "agent", "--", "agent", "lookup", "python-app-service.default.svc.cluster.local")); got != clusterIP {
 		t.Errorf("DNS answers %q, want %q", got, clusterIP)
 	}
 }
@@ -150,48 +152,48 @@ func get(ctx context.Context, client *http.Client, url string) (string, error) {
 	return string(body), err
 }
 
-func testRollout(t *testing.T, c *cluster) {
-	trickle := c.command("kubectl", "exec", "agent", "--", "sh", "-c",
+func testRollout(t *testing.T, c *cluster.Cluster) {
+	trickle := c.Command("kubectl", "exec", "agent", "--", "sh", "-c",
 		"agent trickle http://python-app-service 20ms > /tmp/trickle & echo $! > /tmp/pid; wait")
 	if err := trickle.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the trickle to start", 10*time.Second, func() error {
-		_, err := c.try("exec", "agent", "--", "cat", "/tmp/pid")
+	cluster.WaitFor(t, "the trickle to start", 10*time.Second, func() error {
+		_, err := c.Try("exec", "agent", "--", "cat", "/tmp/pid")
 		return err
 	})
-	c.kubectl(t, "set", "image", "deployment/python-app", "python-app="+openRegistry+"/python-app:v2")
-	if out := c.kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s"); !strings.Contains(out, `deployment "python-app" successfully rolled out`) {
+	c.Kubectl(t, "set", "image", "deployment/python-app", "python-app="+cluster.OpenRegistry+"/python-app:v2")
+	if out := c.Kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s"); !strings.Contains(out, `deployment "python-app" successfully rolled out`) {
 		t.Errorf("rollout status says %q", out)
 	}
 	time.Sleep(2 * time.Second) // requests go on while the last old pod ends
-	c.kubectl(t, "exec", "agent", "--", "sh", "-c", "kill -TERM $(cat /tmp/pid)")
+	c.Kubectl(t, "exec", "agent", "--", "sh", "-c", "kill -TERM $(cat /tmp/pid)")
 	_ = trickle.Wait()
-	out := c.kubectl(t, "exec", "agent", "--", "cat", "/tmp/trickle")
+	out := c.Kubectl(t, "exec", "agent", "--", "cat", "/tmp/trickle")
 	if m := regexp.MustCompile(`(\d+) requests, 0 failed`).FindStringSubmatch(out); m == nil || len(m[1]) < 2 {
 		t.Errorf("during the rollout: %s", out)
 	}
-	if version := c.kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].spec.containers[0].image}"); strings.Contains(version, ":v1") {
+	if version := c.Kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].spec.containers[0].image}"); strings.Contains(version, ":v1") {
 		t.Errorf("images after the rollout: %s", version)
 	}
-	history := c.kubectl(t, "rollout", "history", "deployment/python-app")
+	history := c.Kubectl(t, "rollout", "history", "deployment/python-app")
 	if !regexp.MustCompile(`(?m)^1\s+<none>\n2\s+<none>$`).MatchString(history) {
 		t.Errorf("rollout history:\n%s", history)
 	}
-	if out := c.kubectl(t, "rollout", "undo", "deployment/python-app"); !strings.Contains(out, "deployment.apps/python-app rolled back") {
+	if out := c.Kubectl(t, "rollout", "undo", "deployment/python-app"); !strings.Contains(out, "deployment.apps/python-app rolled back") {
 		t.Errorf("undo says %q", out)
 	}
-	c.kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s")
-	if image := c.kubectl(t, "get", "deployment", "python-app", "-o", "jsonpath={.spec.template.spec.containers[0].image}"); !strings.HasSuffix(image, ":v1") {
+	c.Kubectl(t, "rollout", "status", "deployment/python-app", "--timeout=90s")
+	if image := c.Kubectl(t, "get", "deployment", "python-app", "-o", "jsonpath={.spec.template.spec.containers[0].image}"); !strings.HasSuffix(image, ":v1") {
 		t.Errorf("image after undo: %s", image)
 	}
-	c.kubectl(t, "scale", "deployment/python-app", "--replicas=1")
-	c.kubectl(t, "wait", "--for=jsonpath={.status.replicas}=1", "deployment/python-app", "--timeout=60s")
-	c.kubectl(t, "scale", "deployment/python-app", "--replicas=3")
-	c.kubectl(t, "wait", "--for=jsonpath={.status.readyReplicas}=3", "deployment/python-app", "--timeout=60s")
+	c.Kubectl(t, "scale", "deployment/python-app", "--replicas=1")
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.replicas}=1", "deployment/python-app", "--timeout=60s")
+	c.Kubectl(t, "scale", "deployment/python-app", "--replicas=3")
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.readyReplicas}=3", "deployment/python-app", "--timeout=60s")
 }
 
-func testKubectl(t *testing.T, c *cluster) {
+func testKubectl(t *testing.T, c *cluster.Cluster) {
 	tests := []struct {
 		args []string
 		want string
@@ -213,43 +215,43 @@ func testKubectl(t *testing.T, c *cluster) {
 		{[]string{"explain", "pod.spec.containers.image"}, `FIELD: image <string>`},
 	}
 	for _, tc := range tests {
-		out := c.kubectl(t, tc.args...)
+		out := c.Kubectl(t, tc.args...)
 		if !regexp.MustCompile(tc.want).MatchString(out) {
 			t.Errorf("kubectl %s does not match %s:\n%s", strings.Join(tc.args, " "), tc.want, out)
 		}
 	}
-	diff := c.command("kubectl", "diff", "-f", "-")
+	diff := c.Command("kubectl", "diff", "-f", "-")
 	diff.Stdin = strings.NewReader(strings.Replace(pythonApp("v1"), "replicas: 3", "replicas: 2", 1))
 	out, err := diff.Output()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "-  replicas: 3") {
 		t.Errorf("diff: %v\n%s", err, out)
 	}
-	if out := c.apply(t, pythonApp("v1"), "--server-side", "--force-conflicts"); !strings.Contains(out, "deployment.apps/python-app serverside-applied") {
+	if out := c.Apply(t, pythonApp("v1"), "--server-side", "--force-conflicts"); !strings.Contains(out, "deployment.apps/python-app serverside-applied") {
 		t.Errorf("apply --server-side says %q", out)
 	}
-	if out, err := c.try("top", "node"); err != nil && !strings.Contains(err.Error(), "Metrics") && !strings.Contains(err.Error(), "metrics") {
+	if out, err := c.Try("top", "node"); err != nil && !strings.Contains(err.Error(), "Metrics") && !strings.Contains(err.Error(), "metrics") {
 		t.Errorf("top: %v %s", err, out)
 	}
 }
 
-func testStreams(t *testing.T, c *cluster) {
-	pod := c.kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[0].metadata.name}")
-	logs := c.command("kubectl", "logs", "-f", pod)
+func testStreams(t *testing.T, c *cluster.Cluster) {
+	pod := c.Kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[0].metadata.name}")
+	logs := c.Command("kubectl", "logs", "-f", pod)
 	var text lockedBuffer
 	logs.Stdout = &text
 	if err := logs.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = logs.Process.Kill(); _ = logs.Wait() }()
-	forward := c.command("kubectl", "port-forward", "pod/"+pod, "18080:5000")
+	forward := c.Command("kubectl", "port-forward", "pod/"+pod, "18080:5000")
 	var said lockedBuffer
 	forward.Stdout, forward.Stderr = &said, &said
 	if err := forward.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = forward.Process.Signal(syscall.SIGTERM); _ = forward.Wait() }()
-	waitFor(t, "port-forward", 15*time.Second, func() error {
-		body, err := get(t.Context(), c.client(), "http://127.0.0.1:18080")
+	cluster.WaitFor(t, "port-forward", 15*time.Second, func() error {
+		body, err := get(t.Context(), c.HTTP(), "http://127.0.0.1:18080")
 		if err == nil && !strings.Contains(body, "Hello from "+pod) {
 			err = fmt.Errorf("answered %q", body)
 		}
@@ -258,36 +260,36 @@ func testStreams(t *testing.T, c *cluster) {
 		}
 		return err
 	})
-	waitFor(t, "the request in the followed log", 10*time.Second, func() error {
+	cluster.WaitFor(t, "the request in the followed log", 10*time.Second, func() error {
 		if s := text.String(); !strings.Contains(s, "serving version v1") || !strings.Contains(s, "request from") {
 			return fmt.Errorf("log is %q", s)
 		}
 		return nil
 	})
 	// A terminal, as `exec -it` has one: script gives kubectl a pseudo-terminal.
-	tty := c.ns.Command(t.Context(), "script", "-qec", binary(t, "build/clients/kubectl")+" exec -it agent -- sh -c 'test -t 0 && echo a terminal of $(hostname)'", "/dev/null")
-	tty.Env = append(tty.Environ(), "KUBECONFIG="+c.kubeconfig, "TERM=xterm")
+	tty := c.NS.Command(t.Context(), "script", "-qec", cluster.Binary(t, "build/clients/kubectl")+" exec -it agent -- sh -c 'test -t 0 && echo a terminal of $(hostname)'", "/dev/null")
+	tty.Env = append(tty.Environ(), "KUBECONFIG="+c.Kubeconfig, "TERM=xterm")
 	if out, err := tty.CombinedOutput(); err != nil || !strings.Contains(string(out), "a terminal of agent") {
 		t.Errorf("exec -it: %v\n%s", err, out)
 	}
-	if _, err := c.try("exec", "agent", "--", "sh", "-c", "exit 7"); err == nil || !strings.Contains(err.Error(), "exit code 7") {
+	if _, err := c.Try("exec", "agent", "--", "sh", "-c", "exit 7"); err == nil || !strings.Contains(err.Error(), "exit code 7") {
 		t.Errorf("exec of a failing command: %v", err)
 	}
-	c.kubectl(t, "cp", c.kubeconfig, "agent:/tmp/copied")
-	if out := c.kubectl(t, "exec", "agent", "--", "cat", "/tmp/copied"); !strings.Contains(out, "apiVersion: v1") {
+	c.Kubectl(t, "cp", c.Kubeconfig, "agent:/tmp/copied")
+	if out := c.Kubectl(t, "exec", "agent", "--", "cat", "/tmp/copied"); !strings.Contains(out, "apiVersion: v1") {
 		t.Errorf("copied file holds %q", out)
 	}
-	c.kubectl(t, "cp", "agent:/tmp/copied", c.dir+"/back")
+	c.Kubectl(t, "cp", "agent:/tmp/copied", c.Dir+"/back")
 }
 
-func testHeal(t *testing.T, c *cluster) {
+func testHeal(t *testing.T, c *cluster.Cluster) {
 	names := func() []string {
-		return strings.Fields(c.kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].metadata.name}"))
+		return strings.Fields(c.Kubectl(t, "get", "pods", "-l", "app=python-app", "-o", "jsonpath={.items[*].metadata.name}"))
 	}
 	victim := names()[0]
-	c.kubectl(t, "delete", "pod", victim)
-	waitFor(t, "a replacement", 30*time.Second, func() error {
-		if out := c.kubectl(t, "get", "deployment", "python-app", "-o", "jsonpath={.status.readyReplicas}"); out != "3" {
+	c.Kubectl(t, "delete", "pod", victim)
+	cluster.WaitFor(t, "a replacement", 30*time.Second, func() error {
+		if out := c.Kubectl(t, "get", "deployment", "python-app", "-o", "jsonpath={.status.readyReplicas}"); out != "3" {
 			return fmt.Errorf("%s ready", out)
 		}
 		for _, name := range names() {
@@ -298,9 +300,9 @@ func testHeal(t *testing.T, c *cluster) {
 		return nil
 	})
 	target := names()[0]
-	_, _ = c.try("exec", target, "--", "sh", "-c", "kill -TERM 1")
-	waitFor(t, "the container to restart", 30*time.Second, func() error {
-		out := c.kubectl(t, "get", "pod", target, "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
+	_, _ = c.Try("exec", target, "--", "sh", "-c", "kill -TERM 1")
+	cluster.WaitFor(t, "the container to restart", 30*time.Second, func() error {
+		out := c.Kubectl(t, "get", "pod", target, "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
 		if out != "1 true" {
 			return fmt.Errorf("restarts and readiness are %s", out)
 		}
@@ -308,8 +310,8 @@ func testHeal(t *testing.T, c *cluster) {
 	})
 }
 
-func testProbes(t *testing.T, c *cluster) {
-	c.apply(t, `
+func testProbes(t *testing.T, c *cluster.Cluster) {
+	c.Apply(t, `
 apiVersion: v1
 kind: Pod
 metadata: {name: probed, labels: {app: probed}}
@@ -317,7 +319,7 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: web
-    image: `+openRegistry+`/agent:v1
+    image: `+cluster.OpenRegistry+`/agent:v1
     command: [agent, serve, "8080"]
     readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}
     livenessProbe: {exec: {command: [sh, -c, "test ! -e /tmp/dead"]}, periodSeconds: 1, failureThreshold: 1}
@@ -329,60 +331,60 @@ spec:
   selector: {app: probed}
   ports: [{port: 8080}]
 `)
-	c.kubectl(t, "wait", "--for=condition=Ready", "pod/probed", "--timeout=60s")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/probed", "--timeout=60s")
 	ready := func(want string) func() error {
 		return func() error {
-			out := c.kubectl(t, "get", "endpointslices", "-l", "kubernetes.io/service-name=probed", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}")
+			out := c.Kubectl(t, "get", "endpointslices", "-l", "kubernetes.io/service-name=probed", "-o", "jsonpath={.items[*].endpoints[*].conditions.ready}")
 			if out != want {
 				return fmt.Errorf("endpoints' readiness is %q", out)
 			}
 			return nil
 		}
 	}
-	waitFor(t, "the endpoint", 20*time.Second, ready("true"))
-	c.kubectl(t, "exec", "probed", "--", "touch", "/tmp/unhealthy")
-	waitFor(t, "the pod to leave the endpoints", 20*time.Second, ready("false"))
-	c.kubectl(t, "exec", "probed", "--", "rm", "/tmp/unhealthy")
-	waitFor(t, "the pod to come back", 20*time.Second, ready("true"))
-	c.kubectl(t, "exec", "probed", "--", "touch", "/tmp/dead")
-	waitFor(t, "the liveness probe to restart it", 30*time.Second, func() error {
-		if out := c.kubectl(t, "get", "pod", "probed", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); out == "0" {
+	cluster.WaitFor(t, "the endpoint", 20*time.Second, ready("true"))
+	c.Kubectl(t, "exec", "probed", "--", "touch", "/tmp/unhealthy")
+	cluster.WaitFor(t, "the pod to leave the endpoints", 20*time.Second, ready("false"))
+	c.Kubectl(t, "exec", "probed", "--", "rm", "/tmp/unhealthy")
+	cluster.WaitFor(t, "the pod to come back", 20*time.Second, ready("true"))
+	c.Kubectl(t, "exec", "probed", "--", "touch", "/tmp/dead")
+	cluster.WaitFor(t, "the liveness probe to restart it", 30*time.Second, func() error {
+		if out := c.Kubectl(t, "get", "pod", "probed", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); out == "0" {
 			return errors.New("not restarted")
 		}
 		return nil
 	})
-	if out := c.kubectl(t, "describe", "pod", "probed"); !regexp.MustCompile(`(?s)Readiness probe failed: HTTP probe failed with statuscode: 500.*Liveness probe failed`).MatchString(out) {
+	if out := c.Kubectl(t, "describe", "pod", "probed"); !regexp.MustCompile(`(?s)Readiness probe failed: HTTP probe failed with statuscode: 500.*Liveness probe failed`).MatchString(out) {
 		t.Errorf("events of the probes are missing:\n%s", out)
 	}
-	c.kubectl(t, "delete", "pod,service", "probed")
+	c.Kubectl(t, "delete", "pod,service", "probed")
 }
 
-func testPending(t *testing.T, c *cluster) {
-	c.apply(t, `
+func testPending(t *testing.T, c *cluster.Cluster) {
+	c.Apply(t, `
 apiVersion: v1
 kind: Pod
 metadata: {name: huge}
 spec:
   containers:
-  - {name: c, image: "`+openRegistry+`/agent:v1", resources: {requests: {cpu: "1000"}}}
+  - {name: c, image: "`+cluster.OpenRegistry+`/agent:v1", resources: {requests: {cpu: "1000"}}}
 `)
-	waitFor(t, "FailedScheduling", 20*time.Second, func() error {
-		out := c.kubectl(t, "describe", "pod", "huge")
+	cluster.WaitFor(t, "FailedScheduling", 20*time.Second, func() error {
+		out := c.Kubectl(t, "describe", "pod", "huge")
 		if !strings.Contains(out, "0/1 nodes are available: 1 Insufficient cpu.") || !strings.Contains(out, "FailedScheduling") {
 			return errors.New(out)
 		}
 		return nil
 	})
-	if out := c.kubectl(t, "get", "pod", "huge"); !regexp.MustCompile(`huge\s+0/1\s+Pending`).MatchString(out) {
+	if out := c.Kubectl(t, "get", "pod", "huge"); !regexp.MustCompile(`huge\s+0/1\s+Pending`).MatchString(out) {
 		t.Errorf("get pod:\n%s", out)
 	}
-	c.kubectl(t, "delete", "pod", "huge")
+	c.Kubectl(t, "delete", "pod", "huge")
 }
 
-func testConfiguration(t *testing.T, c *cluster) {
-	c.kubectl(t, "create", "configmap", "settings", "--from-literal=color=blue")
-	c.kubectl(t, "create", "secret", "generic", "token", "--from-literal=key=abc")
-	c.apply(t, `
+func testConfiguration(t *testing.T, c *cluster.Cluster) {
+	c.Kubectl(t, "create", "configmap", "settings", "--from-literal=color=blue")
+	c.Kubectl(t, "create", "secret", "generic", "token", "--from-literal=key=abc")
+	c.Apply(t, `
 apiVersion: v1
 kind: Pod
 metadata: {name: configured}
@@ -390,7 +392,7 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: c
-    image: `+openRegistry+`/agent:v1
+    image: `+cluster.OpenRegistry+`/agent:v1
     env:
     - {name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}
     - {name: KEY, valueFrom: {secretKeyRef: {name: token, key: key}}}
@@ -405,22 +407,22 @@ spec:
   - {name: token, secret: {secretName: token}}
   - {name: work, emptyDir: {}}
 `)
-	c.kubectl(t, "wait", "--for=condition=Ready", "pod/configured", "--timeout=60s")
-	out := c.kubectl(t, "exec", "configured", "--", "sh", "-c", "echo $COLOR $KEY $JOINED $(cat /etc/settings/color) $(cat /etc/token/key); touch /work/x; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/configured", "--timeout=60s")
+	out := c.Kubectl(t, "exec", "configured", "--", "sh", "-c", "echo $COLOR $KEY $JOINED $(cat /etc/settings/color) $(cat /etc/token/key); touch /work/x; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace")
 	if out != "blue abc configured-blue blue abc\ndefault" {
 		t.Errorf("the container sees %q", out)
 	}
-	c.kubectl(t, "patch", "configmap", "settings", "-p", `{"data":{"color":"green"}}`)
-	waitFor(t, "the change to reach the file", 10*time.Second, func() error {
-		if out := c.kubectl(t, "exec", "configured", "--", "cat", "/etc/settings/color"); out != "green" {
+	c.Kubectl(t, "patch", "configmap", "settings", "-p", `{"data":{"color":"green"}}`)
+	cluster.WaitFor(t, "the change to reach the file", 10*time.Second, func() error {
+		if out := c.Kubectl(t, "exec", "configured", "--", "cat", "/etc/settings/color"); out != "green" {
 			return fmt.Errorf("the file holds %q", out)
 		}
 		return nil
 	})
-	c.kubectl(t, "delete", "pod/configured", "configmap/settings", "secret/token")
+	c.Kubectl(t, "delete", "pod/configured", "configmap/settings", "secret/token")
 }
 
-func testPullSecret(t *testing.T, c *cluster) {
+func testPullSecret(t *testing.T, c *cluster.Cluster) {
 	pod := func(name, secret string) string {
 		return fmt.Sprintf(`
 apiVersion: v1
@@ -430,23 +432,23 @@ spec:
   terminationGracePeriodSeconds: 1
   imagePullSecrets: [{name: %s}]
   containers: [{name: c, image: "%s/agent:v1", imagePullPolicy: Always}]
-`, name, secret, authRegistry)
+`, name, secret, cluster.AuthRegistry)
 	}
-	c.kubectl(t, "create", "secret", "docker-registry", "right", "--docker-server="+authRegistry, "--docker-username=deployer", "--docker-password=s3cret")
-	c.apply(t, pod("allowed", "right")+"---"+pod("denied", "missing"))
-	c.kubectl(t, "wait", "--for=condition=Ready", "pod/allowed", "--timeout=60s")
-	waitFor(t, "the other pull to fail", 30*time.Second, func() error {
-		out := c.kubectl(t, "get", "pod", "denied", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
+	c.Kubectl(t, "create", "secret", "docker-registry", "right", "--docker-server="+cluster.AuthRegistry, "--docker-username=deployer", "--docker-password=s3cret")
+	c.Apply(t, pod("allowed", "right")+"---"+pod("denied", "missing"))
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/allowed", "--timeout=60s")
+	cluster.WaitFor(t, "the other pull to fail", 30*time.Second, func() error {
+		out := c.Kubectl(t, "get", "pod", "denied", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
 		if out != "ErrImagePull" && out != "ImagePullBackOff" {
 			return fmt.Errorf("it waits for %q", out)
 		}
 		return nil
 	})
-	c.kubectl(t, "delete", "pod", "allowed", "denied")
+	c.Kubectl(t, "delete", "pod", "allowed", "denied")
 }
 
-func testCustomResource(t *testing.T, c *cluster) {
-	c.apply(t, `
+func testCustomResource(t *testing.T, c *cluster.Cluster) {
+	c.Apply(t, `
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: boats.example.test}
@@ -467,21 +469,21 @@ spec:
           spec: {type: object, required: [length], properties: {length: {type: integer, minimum: 1}}}
           status: {type: object, x-kubernetes-preserve-unknown-fields: true}
 `)
-	c.kubectl(t, "wait", "--for=condition=Established", "crd/boats.example.test", "--timeout=30s")
+	c.Kubectl(t, "wait", "--for=condition=Established", "crd/boats.example.test", "--timeout=30s")
 	boat := "apiVersion: example.test/v1\nkind: Boat\nmetadata: {name: skiff}\nspec: {length: 4}\n"
-	waitFor(t, "the resource to be served", 10*time.Second, func() error {
-		cmd := c.command("kubectl", "apply", "-f", "-")
+	cluster.WaitFor(t, "the resource to be served", 10*time.Second, func() error {
+		cmd := c.Command("kubectl", "apply", "-f", "-")
 		cmd.Stdin = strings.NewReader(boat)
-		_, err := output(cmd)
+		_, err := cluster.Output(cmd)
 		return err
 	})
-	if out := c.kubectl(t, "get", "bo"); !regexp.MustCompile(`NAME\s+LENGTH\nskiff\s+4`).MatchString(out) {
+	if out := c.Kubectl(t, "get", "bo"); !regexp.MustCompile(`NAME\s+LENGTH\nskiff\s+4`).MatchString(out) {
 		t.Errorf("get:\n%s", out)
 	}
-	bad := c.command("kubectl", "apply", "-f", "-")
+	bad := c.Command("kubectl", "apply", "-f", "-")
 	bad.Stdin = strings.NewReader(strings.Replace(boat, "length: 4", "length: 0", 1))
-	if _, err := output(bad); err == nil || !strings.Contains(err.Error(), "should be greater than or equal to 1") {
+	if _, err := cluster.Output(bad); err == nil || !strings.Contains(err.Error(), "should be greater than or equal to 1") {
 		t.Errorf("an invalid object: %v", err)
 	}
-	c.kubectl(t, "delete", "crd", "boats.example.test")
+	c.Kubectl(t, "delete", "crd", "boats.example.test")
 }
