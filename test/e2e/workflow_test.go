@@ -41,6 +41,8 @@ func TestWorkflow(t *testing.T) {
 		{"configuration reaches the container", testConfiguration},
 		{"images with credentials", testPullSecret},
 		{"custom resources", testCustomResource},
+		{"an informer sees every change", testInformer},
+		{"an operator with leader election", testOperator},
 	}
 	for _, s := range steps {
 		t.Run(s.name, func(t *testing.T) { s.run(t, c) })
@@ -445,45 +447,4 @@ spec:
 		return nil
 	})
 	c.Kubectl(t, "delete", "pod", "allowed", "denied")
-}
-
-func testCustomResource(t *testing.T, c *cluster.Cluster) {
-	c.Apply(t, `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: boats.example.test}
-spec:
-  group: example.test
-  scope: Namespaced
-  names: {plural: boats, singular: boat, kind: Boat, shortNames: [bo]}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    additionalPrinterColumns: [{name: Length, type: integer, jsonPath: .spec.length}]
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, required: [length], properties: {length: {type: integer, minimum: 1}}}
-          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
-`)
-	c.Kubectl(t, "wait", "--for=condition=Established", "crd/boats.example.test", "--timeout=30s")
-	boat := "apiVersion: example.test/v1\nkind: Boat\nmetadata: {name: skiff}\nspec: {length: 4}\n"
-	cluster.WaitFor(t, "the resource to be served", 10*time.Second, func() error {
-		cmd := c.Command("kubectl", "apply", "-f", "-")
-		cmd.Stdin = strings.NewReader(boat)
-		_, err := cluster.Output(cmd)
-		return err
-	})
-	if out := c.Kubectl(t, "get", "bo"); !regexp.MustCompile(`NAME\s+LENGTH\nskiff\s+4`).MatchString(out) {
-		t.Errorf("get:\n%s", out)
-	}
-	bad := c.Command("kubectl", "apply", "-f", "-")
-	bad.Stdin = strings.NewReader(strings.Replace(boat, "length: 4", "length: 0", 1))
-	if _, err := cluster.Output(bad); err == nil || !strings.Contains(err.Error(), "should be greater than or equal to 1") {
-		t.Errorf("an invalid object: %v", err)
-	}
-	c.Kubectl(t, "delete", "crd", "boats.example.test")
 }

@@ -60,11 +60,11 @@ func Python(version string) (ociimage.Image, error) {
 		return ociimage.Image{}, fmt.Errorf("python image: %w", err)
 	}
 	files = append(files, linked...)
-	program, err := file(interpreter, "/usr/bin/python3")
+	python, err := file(interpreter, "/usr/bin/python3")
 	if err != nil {
 		return ociimage.Image{}, fmt.Errorf("python image: %w", err)
 	}
-	files = append(files, program, ociimage.File{Path: "/app/main.py", Mode: 0o644, Data: []byte(app)})
+	files = append(files, python, ociimage.File{Path: "/app/main.py", Mode: 0o644, Data: []byte(app)})
 	shell, err := busybox()
 	if err != nil {
 		return ociimage.Image{}, fmt.Errorf("python image: %w", err)
@@ -79,13 +79,7 @@ func Python(version string) (ociimage.Image, error) {
 
 // Agent is an image of busybox and of the program test/agent, built into dir.
 func Agent(ctx context.Context, dir string) (ociimage.Image, error) {
-	program := filepath.Join(dir, "agent")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "skiff/test/agent")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return ociimage.Image{}, fmt.Errorf("agent image: %w\n%s", err, out)
-	}
-	agent, err := file(program, "/bin/agent")
+	agent, err := program(ctx, dir, "agent")
 	if err != nil {
 		return ociimage.Image{}, fmt.Errorf("agent image: %w", err)
 	}
@@ -101,14 +95,34 @@ func Agent(ctx context.Context, dir string) (ociimage.Image, error) {
 	}, nil
 }
 
+// Operator is an image of nothing but the program test/operator, built into dir.
+func Operator(ctx context.Context, dir string) (ociimage.Image, error) {
+	operator, err := program(ctx, dir, "operator")
+	if err != nil {
+		return ociimage.Image{}, fmt.Errorf("operator image: %w", err)
+	}
+	return ociimage.Image{Entrypoint: []string{"/bin/operator"}, User: "65532:65532", Files: []ociimage.File{operator}}, nil
+}
+
+// program builds a static program of this module's test folder.
+func program(ctx context.Context, dir, name string) (ociimage.File, error) {
+	path := filepath.Join(dir, name)
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "skiff/test/"+name)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return ociimage.File{}, fmt.Errorf("building %s: %w\n%s", name, err, out)
+	}
+	return file(path, "/bin/"+name)
+}
+
 // busybox answers Debian's static busybox with a link for each of its programs.
 func busybox() ([]ociimage.File, error) {
 	const source = "/bin/busybox"
-	program, err := file(source, "/bin/busybox")
+	binary, err := file(source, "/bin/busybox")
 	if err != nil {
 		return nil, fmt.Errorf("%w: install busybox-static", err)
 	}
-	files := []ociimage.File{program, {Path: "/tmp", Mode: 0o1777, Dir: true}, {Path: "/etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\n")}}
+	files := []ociimage.File{binary, {Path: "/tmp", Mode: 0o1777, Dir: true}, {Path: "/etc/passwd", Mode: 0o644, Data: []byte("root:x:0:0:root:/root:/bin/sh\n")}}
 	for _, name := range strings.Fields("sh cat ls tar tee echo sleep kill ps id env wget nslookup touch rm stat head tail date hostname mount seq test true false grep wc ip mkdir chmod sed nc printf") {
 		files = append(files, ociimage.File{Path: "/bin/" + name, Link: "busybox"})
 	}
