@@ -10,8 +10,11 @@ DATA    := kubelet/bundle/data/bundle.tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X skiff/config.Build=$(VERSION)
 TOOLMOD := hack/bundle/go.mod
-STATIC  := CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 UPFLAGS ?=
+
+# One set of build settings, so that tests and binary share the build cache.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
@@ -50,7 +53,7 @@ test: test-deps bundle build clients
 
 ## test-race: the same under the race detector, three times
 test-race: test-deps bundle build clients
-	$(GO) test -race -count=3 -timeout 60m ./...
+	CGO_ENABLED=1 $(GO) test -race -count=3 -timeout 60m ./...
 
 ## bench: start-up times, memory, CPU and size; five runs of a minute and a half
 bench: build clients
@@ -71,20 +74,20 @@ bundle: $(DATA)
 
 $(BUNDLE)/runc: $(TOOLMOD)
 	@mkdir -p $(@D)
-	CGO_ENABLED=1 $(GO) build -modfile=$(TOOLMOD) -trimpath -tags "seccomp urfave_cli_no_docs netgo osusergo" \
+	CGO_ENABLED=1 $(GO) build -modfile=$(TOOLMOD) -tags "seccomp urfave_cli_no_docs netgo osusergo" \
 		-ldflags "-s -w -linkmode external -extldflags -static -X main.version=1.5.2" -o $@ github.com/opencontainers/runc
 
 $(BUNDLE)/containerd-shim-runc-v2: $(TOOLMOD)
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -tags "no_grpc" -o $@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	$(GO) build -modfile=$(TOOLMOD)  -ldflags "-s -w" -tags "no_grpc" -o $@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 
 $(BUNDLE)/bridge $(BUNDLE)/loopback: $(TOOLMOD)
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/main/$(@F)
+	$(GO) build -modfile=$(TOOLMOD)  -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/main/$(@F)
 
 $(BUNDLE)/host-local: $(TOOLMOD)
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 $(GO) build -modfile=$(TOOLMOD) -trimpath -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/ipam/host-local
+	$(GO) build -modfile=$(TOOLMOD)  -ldflags "-s -w" -o $@ github.com/containernetworking/plugins/plugins/ipam/host-local
 
 $(BUNDLE)/pause: hack/pause/pause.c
 	@mkdir -p $(@D)
@@ -95,20 +98,20 @@ $(DATA): $(RUNTIME) $(BUNDLE)/pause $(wildcard hack/pack/*.go internal/ociimage/
 
 GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 bin/skiff: $(DATA) $(GOFILES) $(shell find config/manifests -name '*.yaml' 2>/dev/null)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/skiff
+	$(GO) build -ldflags "$(LDFLAGS)" -o $@ ./cmd/skiff
 
 CLIENTS := $(BUILD)/clients
 $(CLIENTS)/kubectl: test/clients/kubectl/go.mod
 	@mkdir -p $(@D)
-	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubectl
+	cd $(<D) && $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubectl
 
 $(CLIENTS)/helm3: test/clients/helm3/go.mod
 	@mkdir -p $(@D)
-	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0" -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
+	cd $(<D) && $(GO) build -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=v3.22.0" -o $(CURDIR)/$@ helm.sh/helm/v3/cmd/helm
 
 $(CLIENTS)/helm4: test/clients/helm4/go.mod
 	@mkdir -p $(@D)
-	cd $(<D) && CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+	cd $(<D) && $(GO) build -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
 
 .PHONY: clients
 ## clients: unmodified kubectl and helm, built from their modules, for the tests
