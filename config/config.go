@@ -228,6 +228,15 @@ func (c *Config) Instance() string {
 	return "skiff-" + hex.EncodeToString(sum[:3])
 }
 
+// CgroupParent names the cgroup that holds all pods.
+func (c *Config) CgroupParent() string { return "kubepods-" + c.Instance() }
+
+// DNSLink names the link that carries the cluster DNS address.
+func (c *Config) DNSLink() string {
+	_, id, _ := strings.Cut(c.Instance(), "-")
+	return "skiffdns" + id
+}
+
 // RunDir holds sockets and other state that ends with the host's uptime.
 func (c *Config) RunDir() string { return filepath.Join("/run", c.Instance()) }
 

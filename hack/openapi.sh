@@ -34,5 +34,6 @@ go run "k8s.io/kube-openapi/cmd/openapi-gen@$version" \
 	k8s.io/api/rbac/v1 \
 	k8s.io/api/resource/v1 \
 	k8s.io/api/scheduling/v1 \
+	k8s.io/api/scheduling/v1alpha3 \
 	k8s.io/api/storage/v1 \
 	k8s.io/api/storagemigration/v1

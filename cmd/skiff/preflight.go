@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"skiff/config"
+	"skiff/config/pki"
 )
 
 // preflight reports what would keep a server from starting, before anything is
@@ -16,5 +18,8 @@ func preflight(cfg *config.Config) error {
 	if _, err := cfg.Node(); err != nil && !cfg.NoNode {
 		return err
 	}
-	return cfg.CheckDataDir()
+	if err := cfg.CheckDataDir(); err != nil {
+		return err
+	}
+	return pki.Check(pki.Config{Dir: filepath.Join(cfg.DataDir, "pki")})
 }

@@ -49,26 +49,39 @@ type PKI struct {
 
 // Load reads the directory, then makes what is missing or about to expire.
 func Load(c Config) (*PKI, error) {
+	p, plan, err := read(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir(c.Dir).apply(plan); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Check reports what Load would find wrong with the directory. It writes nothing.
+func Check(c Config) error {
+	_, _, err := read(c)
+	return err
+}
+
+// read answers what is there and what has to be written.
+func read(c Config) (*PKI, writes, error) {
 	d := dir(c.Dir)
 	p := &PKI{config: c}
 	var err error
 	var plan writes
 	if p.ca, err = d.authority(&plan, "ca", "kubernetes-ca"); err != nil {
-		return nil, err
+		return nil, plan, err
 	}
 	if p.frontProxy, err = d.authority(&plan, "front-proxy-ca", "front-proxy-ca"); err != nil {
-		return nil, err
+		return nil, plan, err
 	}
 	if p.tokenKey, err = d.tokenKey(&plan); err != nil {
-		return nil, err
+		return nil, plan, err
 	}
-	if err := p.planLeaves(&plan); err != nil {
-		return nil, err
-	}
-	if err := d.apply(plan); err != nil {
-		return nil, err
-	}
-	return p, nil
+	err = p.planLeaves(&plan)
+	return p, plan, err
 }
 
 // planLeaves adds every leaf that has to be issued.

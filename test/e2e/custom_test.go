@@ -83,8 +83,10 @@ func testInformer(t *testing.T, c *cluster.Cluster) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	factory.Start(t.Context().Done())
+	stop := make(chan struct{})
+	factory.Start(stop)
 	defer factory.Shutdown()
+	defer close(stop)
 	if !cache.WaitForCacheSync(t.Context().Done(), informer.HasSynced) {
 		t.Fatal("the cache did not sync")
 	}

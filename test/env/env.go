@@ -12,16 +12,17 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"skiff/apis/groups"
 	"skiff/apis/resource"
 	"skiff/apis/server"
-	"skiff/apis/server/authn"
 	"skiff/apis/server/etcd"
 	"skiff/apis/server/loopback"
+	"skiff/apis/server/nodeproxy"
 	"skiff/config/pki"
 )
 
@@ -44,6 +45,7 @@ type Server struct {
 	PKI       *pki.PKI
 	Informers informers.SharedInformerFactory
 	API       *server.Server
+	Access    *server.Access
 
 	t      testing.TB
 	dir    string
@@ -57,9 +59,6 @@ func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
-	}
-	if o.Resources == nil {
-		o.Resources = tmpResources()
 	}
 	s := &Server{t: t, dir: o.Dir, Loopback: loopback.New(), done: make(chan struct{})}
 	t.Cleanup(s.Stop)
@@ -95,9 +94,14 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 	}
 	client := kubernetes.NewForConfigOrDie(s.Config("system:apiserver", "system:masters"))
 	s.Informers = informers.NewSharedInformerFactory(client, 0)
-	identities, err := authn.New(authn.Config{ClientCAFile: s.PKI.File("ca.crt")})
-	if err != nil {
+	if s.Access, err = server.NewAccess(server.AccessConfig{
+		Loopback: s.Loopback, Informers: s.Informers, TokenKey: s.PKI.TokenKey(),
+		ClientCAFile: s.PKI.File("ca.crt"), FrontProxyCAFile: s.PKI.File("front-proxy-ca.crt"),
+	}); err != nil {
 		t.Fatalf("env: %v", err)
+	}
+	if o.Resources == nil {
+		o.Resources = s.resources(s.Access)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -105,21 +109,39 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 	}
 	s.API, err = server.New(server.Config{
 		Etcd: s.Etcd, Loopback: s.Loopback, Informers: s.Informers,
-		Access: &server.Access{
-			Authenticator: identities.Request, ClientCA: identities.ClientCA,
-			Authorizer: authorizerfactory.NewAlwaysAllowAuthorizer(),
-		},
+		Access: s.Access,
 		Serving: server.Serving{
 			Listener: listener,
 			CertFile: s.PKI.File("apiserver.crt"), KeyFile: s.PKI.File("apiserver.key"),
 			ProxyCertFile: s.PKI.File("front-proxy-client.crt"), ProxyKeyFile: s.PKI.File("front-proxy-client.key"),
 		},
-		Version: "v1.37.2+skiff.test", AdvertiseAddress: local, ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
+		Version: "v1.37.2+skiff.test", AdvertiseAddress: local, ServiceCIDR: serviceCIDR(),
 	}, o.Resources)
 	if err != nil {
 		t.Fatalf("env: %v", err)
 	}
 }
+
+// resources composes the groups as the product does.
+func (s *Server) resources(a *server.Access) []resource.Resource {
+	s.t.Helper()
+	client := kubernetes.NewForConfigOrDie(s.Admin())
+	nodes, err := nodeproxy.New(nodeproxy.Config{
+		CAFile: s.PKI.File("ca.crt"), Client: client,
+		CertFile: s.PKI.File("apiserver-kubelet-client.crt"), KeyFile: s.PKI.File("apiserver-kubelet-client.key"),
+	})
+	if err != nil {
+		s.t.Fatalf("env: %v", err)
+	}
+	s.t.Cleanup(nodes.Close)
+	return groups.All(groups.Deps{
+		Issuer: a.Issuer, Tokens: a.Bearer, Authorizer: a.Authorizer, RuleResolver: a.RuleResolver, Rules: a.Rules,
+		Nodes: nodes, Client: client, ServiceCIDR: serviceCIDR(), NodePorts: utilnet.PortRange{Base: 30000, Size: 2768},
+		Health: map[string]func(context.Context) error{"etcd-0": s.Etcd.Healthy},
+	})
+}
+
+func serviceCIDR() netip.Prefix { return netip.MustParsePrefix("10.96.0.0/16") }
 
 // Stop ends the server as SIGTERM would; a second call does nothing.
 func (s *Server) Stop() {

@@ -1,0 +1,168 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/util/dryrun"
+)
+
+const (
+	minTokenLifetime = 10 * time.Minute
+	maxTokenLifetime = 1 << 32 * time.Second
+	// a token asked for this long is the one kubelets mount: clients that fail
+	// to reload it are warned about and still served for a year
+	mountedTokenLifetime  = 60*time.Minute + 7*time.Second
+	extendedTokenLifetime = 365 * 24 * time.Hour
+)
+
+// tokenEndpoint serves serviceaccounts/NAME/token.
+type tokenEndpoint struct {
+	accounts *registry.Store
+	deps     Deps
+}
+
+var (
+	_ rest.NamedCreater             = tokenEndpoint{}
+	_ rest.GroupVersionKindProvider = tokenEndpoint{}
+)
+
+func (e tokenEndpoint) New() runtime.Object { return &authenticationv1.TokenRequest{} }
+func (e tokenEndpoint) Destroy()            {}
+
+func (e tokenEndpoint) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
+	return authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+}
+
+func (e tokenEndpoint) Create(ctx context.Context, name string, obj runtime.Object, valid rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
+	req, ok := obj.(*authenticationv1.TokenRequest)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest: %T", obj))
+	}
+	sa, err := get[*corev1.ServiceAccount](ctx, e.accounts, name)
+	if err != nil {
+		return nil, err
+	}
+	out := req.DeepCopy()
+	out.Status = authenticationv1.TokenRequestStatus{}
+	if out.Spec.ExpirationSeconds == nil {
+		hour := int64(time.Hour / time.Second)
+		out.Spec.ExpirationSeconds = &hour
+	}
+	if out.Name == "" {
+		out.Name = sa.Name
+	} else if out.Name != sa.Name {
+		return nil, tokenInvalid(out.Name, field.Invalid(field.NewPath("metadata", "name"), out.Name, "must match the service account name"))
+	}
+	if out.Namespace == "" {
+		out.Namespace = sa.Namespace
+	}
+	out.CreationTimestamp = metav1.Now()
+	if len(out.Spec.Audiences) == 0 {
+		out.Spec.Audiences = e.deps.Tokens.Audiences()
+	}
+	if errs := validateTokenRequest(out); len(errs) > 0 {
+		return nil, tokenInvalid(name, errs...)
+	}
+	if valid != nil {
+		if err := valid(ctx, out); err != nil {
+			return nil, err
+		}
+	}
+	r := TokenRequest{ServiceAccount: sa, Audiences: out.Spec.Audiences, Lifetime: time.Duration(*out.Spec.ExpirationSeconds) * time.Second}
+	if err := e.bind(ctx, &r, out.Spec.BoundObjectRef); err != nil {
+		return nil, err
+	}
+	if r.Lifetime == mountedTokenLifetime && r.Pod != nil {
+		r.WarnAfter, r.Lifetime = r.Lifetime, extendedTokenLifetime
+	}
+	return e.issue(ctx, out, r, dryrun.IsDryRun(o.DryRun))
+}
+
+func (e tokenEndpoint) issue(ctx context.Context, out *authenticationv1.TokenRequest, r TokenRequest, dry bool) (runtime.Object, error) {
+	if dry {
+		out.Status = authenticationv1.TokenRequestStatus{ExpirationTimestamp: metav1.Time{Time: time.Now().Add(r.Lifetime)}}
+		return out, nil
+	}
+	token, expires, err := e.deps.Tokens.Issue(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("failed to generate token: %w", err)
+	}
+	if r.WarnAfter != 0 {
+		// the client is told the time after which the token counts as stale
+		expires = out.CreationTimestamp.Add(r.WarnAfter)
+	}
+	out.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.Time{Time: expires}}
+	return out, nil
+}
+
+func tokenInvalid(name string, errs ...*field.Error) error {
+	return apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), name, errs)
+}
+
+func validateTokenRequest(r *authenticationv1.TokenRequest) (errs field.ErrorList) {
+	path := field.NewPath("spec", "expirationSeconds")
+	seconds := *r.Spec.ExpirationSeconds
+	if seconds < int64(minTokenLifetime/time.Second) {
+		errs = append(errs, field.Invalid(path, seconds, "may not specify a duration less than 10 minutes"))
+	}
+	if seconds > int64(maxTokenLifetime/time.Second) {
+		errs = append(errs, field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds"))
+	}
+	return errs
+}
+
+// bind finds the object that the token lives and dies with.
+func (e tokenEndpoint) bind(ctx context.Context, r *TokenRequest, ref *authenticationv1.BoundObjectReference) error {
+	if ref == nil {
+		return nil
+	}
+	ns := r.ServiceAccount.Namespace
+	var uid types.UID
+	var err error
+	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).String()
+	switch kind {
+	case "/v1, Kind=Pod":
+		if r.Pod, err = e.deps.Client.CoreV1().Pods(ns).Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if r.Pod.Spec.ServiceAccountName != r.ServiceAccount.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", r.ServiceAccount.Name))
+		}
+		uid = r.Pod.UID
+		if node := r.Pod.Spec.NodeName; node != "" {
+			// the node is a detail of the token: without it the token is issued all the same
+			if r.Node, err = e.deps.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{}); err != nil {
+				r.Node = nil
+			}
+		}
+	case "/v1, Kind=Secret":
+		if r.Secret, err = e.deps.Client.CoreV1().Secrets(ns).Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		uid = r.Secret.UID
+	case "/v1, Kind=Node":
+		if r.Node, err = e.deps.Client.CoreV1().Nodes().Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		uid = r.Node.UID
+	default:
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount to object of type %s", kind))
+	}
+	if ref.UID != "" && ref.UID != uid {
+		return apierrors.NewConflict(schema.GroupResource{Group: "", Resource: ref.Kind}, ref.Name, errors.New("the UID in the bound object reference ("+string(ref.UID)+") does not match the UID in record. The object might have been deleted and then recreated"))
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package core
+
+import (
+	"context"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// prepareService carries over what the server once allocated and the client
+// left out, and drops what belongs to a type the service no longer has.
+func prepareService(_ context.Context, s, old *corev1.Service) {
+	if old == nil {
+		return
+	}
+	keepAllocated(s, old)
+	dropOfOtherType(s, old)
+}
+
+func needsClusterIP(s *corev1.Service) bool {
+	return s.Spec.Type != corev1.ServiceTypeExternalName
+}
+
+func needsNodePort(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeNodePort ||
+		(s.Spec.Type == corev1.ServiceTypeLoadBalancer && (s.Spec.AllocateLoadBalancerNodePorts == nil || *s.Spec.AllocateLoadBalancerNodePorts))
+}
+
+// hasNodePorts reports whether a service of the type may have node ports.
+func hasNodePorts(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer
+}
+
+func needsHealthPort(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+func keepAllocated(s, old *corev1.Service) {
+	if needsClusterIP(old) && needsClusterIP(s) {
+		setIfEmpty(&s.Spec.ClusterIP, old.Spec.ClusterIP)
+		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
+			s.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
+		}
+	}
+	if needsClusterIP(old) && needsClusterIP(s) {
+		if s.Spec.IPFamilyPolicy == nil {
+			s.Spec.IPFamilyPolicy = old.Spec.IPFamilyPolicy
+		}
+		if len(s.Spec.IPFamilies) == 0 {
+			s.Spec.IPFamilies = slices.Clone(old.Spec.IPFamilies)
+		}
+	}
+	if needsNodePort(old) && needsNodePort(s) {
+		keepNodePorts(s.Spec.Ports, old.Spec.Ports)
+	}
+	if needsHealthPort(old) && needsHealthPort(s) && s.Spec.HealthCheckNodePort == 0 {
+		s.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	}
+}
+
+// keepNodePorts finds the node ports of ports that don't say theirs, by
+// protocol and port, unless another port now claims it.
+func keepNodePorts(ports, old []corev1.ServicePort) {
+	type id struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	had, taken := map[id]int32{}, map[int32]bool{}
+	for _, p := range old {
+		had[id{p.Protocol, p.Port}] = p.NodePort
+	}
+	for _, p := range ports {
+		taken[p.NodePort] = true
+	}
+	for i := range ports {
+		p := &ports[i]
+		if n := had[id{p.Protocol, p.Port}]; p.NodePort == 0 && n != 0 && !taken[n] {
+			p.NodePort = n
+		}
+	}
+}
+
+// dropOfOtherType clears fields that the new type has no use for, when the
+// client didn't change them: it most likely only forgot them.
+func dropOfOtherType(s, old *corev1.Service) {
+	if needsClusterIP(old) && !needsClusterIP(s) && s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+		s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+		if slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies) {
+			s.Spec.IPFamilies = nil
+		}
+		s.Spec.IPFamilyPolicy = nil
+	}
+	if hasNodePorts(old) && !hasNodePorts(s) && sameNodePorts(s, old) {
+		for i := range s.Spec.Ports {
+			s.Spec.Ports[i].NodePort = 0
+		}
+	}
+	if needsHealthPort(old) && !needsHealthPort(s) && s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
+		s.Spec.HealthCheckNodePort = 0
+	}
+	wasBalanced, isBalanced := old.Spec.Type == corev1.ServiceTypeLoadBalancer, s.Spec.Type == corev1.ServiceTypeLoadBalancer
+	if wasBalanced && !isBalanced {
+		if equalPointers(s.Spec.AllocateLoadBalancerNodePorts, old.Spec.AllocateLoadBalancerNodePorts) {
+			s.Spec.AllocateLoadBalancerNodePorts = nil
+		}
+		if equalPointers(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+			s.Spec.LoadBalancerClass = nil
+		}
+	}
+	if reachedFromOutside(old) && !reachedFromOutside(s) && s.Spec.ExternalTrafficPolicy == old.Spec.ExternalTrafficPolicy {
+		s.Spec.ExternalTrafficPolicy = ""
+	}
+	if needsClusterIP(old) && !needsClusterIP(s) && equalPointers(s.Spec.InternalTrafficPolicy, old.Spec.InternalTrafficPolicy) {
+		s.Spec.InternalTrafficPolicy = nil
+	}
+}
+
+func equalPointers[T comparable](a, b *T) bool {
+	return a == b || (a != nil && b != nil && *a == *b)
+}
+
+func sameNodePorts(s, old *corev1.Service) bool {
+	had := map[int32]bool{}
+	for _, p := range old.Spec.Ports {
+		had[p.NodePort] = true
+	}
+	for _, p := range s.Spec.Ports {
+		if p.NodePort != 0 && !had[p.NodePort] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,141 @@
+package core
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilnet "k8s.io/utils/net"
+
+	"skiff/apis/validate"
+)
+
+// validateClusterIPs checks clusterIP, clusterIPs and the IP families together.
+func validateClusterIPs(s, old *corev1.Service, spec *field.Path) (errs field.ErrorList) {
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil // each field was refused by the type's own check
+	}
+	ips := spec.Child("clusterIPs")
+	switch {
+	case s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) > 0:
+		errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "must be empty when `clusterIP` is not specified"))
+	case s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0:
+		errs = append(errs, field.Required(ips, ""))
+	case len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] != s.Spec.ClusterIP:
+		errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "first value must match `clusterIP`"))
+	}
+	errs = append(errs, validateFamilies(s, spec)...)
+	var known []string
+	if old != nil {
+		known = old.Spec.ClusterIPs
+	}
+	for i, ip := range s.Spec.ClusterIPs {
+		if ip == corev1.ClusterIPNone {
+			if len(s.Spec.ClusterIPs) > 1 {
+				errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "may not have more than one value when set to 'None'"))
+			}
+			continue
+		}
+		errs = append(errs, validation.IsValidIPForLegacyField(ips.Index(i), ip, true, known)...)
+	}
+	if len(s.Spec.ClusterIPs) > 2 {
+		errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "may only hold up to 2 values"))
+	}
+	return append(errs, validateFamilyOfIPs(s, ips)...)
+}
+
+func validateFamilies(s *corev1.Service, spec *field.Path) (errs field.ErrorList) {
+	if p := s.Spec.IPFamilyPolicy; p != nil {
+		errs = append(errs, validate.Enum(*p, spec.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
+	}
+	for i, f := range s.Spec.IPFamilies {
+		path := spec.Child("ipFamilies").Index(i)
+		errs = append(errs, validate.Enum(f, path, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		if slices.Contains(s.Spec.IPFamilies[:i], f) {
+			errs = append(errs, field.Duplicate(path, f))
+		}
+	}
+	return errs
+}
+
+// validateFamilyOfIPs checks that each address is of the family at its index.
+func validateFamilyOfIPs(s *corev1.Service, ips *field.Path) (errs field.ErrorList) {
+	for i, ip := range s.Spec.ClusterIPs {
+		parsed := utilnet.ParseIPSloppy(ip)
+		if parsed == nil || i >= len(s.Spec.IPFamilies) {
+			continue
+		}
+		v6 := utilnet.IsIPv6(parsed)
+		if s.Spec.IPFamilies[i] == corev1.IPv4Protocol && v6 {
+			errs = append(errs, field.Invalid(ips.Index(i), ip, "expected an IPv4 value as indicated by `ipFamilies[0]`"))
+		}
+		if s.Spec.IPFamilies[i] == corev1.IPv6Protocol && !v6 {
+			errs = append(errs, field.Invalid(ips.Index(i), ip, "expected an IPv6 value as indicated by `ipFamilies[0]`"))
+		}
+	}
+	return errs
+}
+
+func validateLoadBalancer(s, old *corev1.Service, spec *field.Path) (errs field.ErrorList) {
+	balanced := s.Spec.Type == corev1.ServiceTypeLoadBalancer
+	const text = "may only be used when `type` is 'LoadBalancer'"
+	if len(s.Spec.LoadBalancerSourceRanges) > 0 {
+		path := spec.Child("LoadBalancerSourceRanges")
+		if !balanced {
+			errs = append(errs, field.Forbidden(path, text))
+		}
+		var known []string
+		if old != nil {
+			known = old.Spec.LoadBalancerSourceRanges
+		}
+		for i, cidr := range s.Spec.LoadBalancerSourceRanges {
+			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, known)...)
+		}
+	}
+	switch {
+	case balanced && s.Spec.AllocateLoadBalancerNodePorts == nil:
+		errs = append(errs, field.Required(spec.Child("allocateLoadBalancerNodePorts"), ""))
+	case !balanced && s.Spec.AllocateLoadBalancerNodePorts != nil:
+		errs = append(errs, field.Forbidden(spec.Child("allocateLoadBalancerNodePorts"), text))
+	}
+	if class := s.Spec.LoadBalancerClass; class != nil {
+		if !balanced {
+			errs = append(errs, field.Forbidden(spec.Child("loadBalancerClass"), text))
+		}
+		errs = append(errs, validate.QualifiedName(*class, spec.Child("loadBalancerClass"))...)
+	}
+	return errs
+}
+
+func validateTraffic(s *corev1.Service, spec *field.Path) (errs field.ErrorList) {
+	external, outside := s.Spec.ExternalTrafficPolicy, reachedFromOutside(s)
+	if outside {
+		errs = append(errs, validate.RequiredEnum(external, spec.Child("externalTrafficPolicy"), corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
+	} else if external != "" {
+		errs = append(errs, field.Invalid(spec.Child("externalTrafficPolicy"), external, "may only be set for externally-accessible services"))
+	}
+	if needsHealthPort(s) {
+		if n := s.Spec.HealthCheckNodePort; n == 0 {
+			errs = append(errs, field.Required(spec.Child("healthCheckNodePort"), ""))
+		} else {
+			errs = append(errs, validate.Port(n, spec.Child("healthCheckNodePort"))...)
+		}
+	} else if n := s.Spec.HealthCheckNodePort; n != 0 {
+		errs = append(errs, field.Invalid(spec.Child("healthCheckNodePort"), n, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+	}
+	internal := spec.Child("internalTrafficPolicy")
+	if p := s.Spec.InternalTrafficPolicy; p != nil {
+		if s.Spec.Type == corev1.ServiceTypeExternalName {
+			errs = append(errs, field.Forbidden(internal, "may only be set when `type` is ClusterIP, NodePort, or LoadBalancer"))
+		} else {
+			errs = append(errs, validate.Enum(*p, internal, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
+		}
+	} else if s.Spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(internal, ""))
+	}
+	if d := s.Spec.TrafficDistribution; d != nil {
+		errs = append(errs, validate.Enum(*d, spec.Child("trafficDistribution"), corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
+	}
+	return errs
+}

@@ -1,0 +1,142 @@
+package resourceapi
+
+import (
+	"context"
+
+	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"skiff/apis/resource"
+	"skiff/apis/validate"
+)
+
+func resourceClaims() resource.Definition[*resourcev1.ResourceClaim] {
+	type C = *resourcev1.ResourceClaim
+	return resource.Definition[C]{
+		Resource: group.WithResource("resourceclaims"),
+		Kind:     "ResourceClaim",
+		Singular: "resourceclaim",
+		Object:   &resourcev1.ResourceClaim{},
+		List:     &resourcev1.ResourceClaimList{},
+		Register: register,
+		Gates:    gates(),
+		Name:     validation.NameIsDNSSubdomain,
+		Default:  func(c C) { defaultClaim(&c.Spec.Devices) },
+		Prepare:  func(_ context.Context, obj, _ C) { dropDerived(&obj.Spec.Devices) },
+		Validate: func(_ context.Context, obj, old C) field.ErrorList {
+			if old != nil {
+				errs := validation.ValidateImmutableField(obj.Spec, old.Spec, field.NewPath("spec"))
+				return errs.WithOrigin("immutable").MarkCoveredByDeclarative()
+			}
+			return validateClaim(&obj.Spec.Devices, field.NewPath("spec", "devices"))
+		},
+		Spec:         func(c C) any { return &c.Spec },
+		NoGeneration: true,
+		Status:       func(c C) any { return &c.Status },
+		PrepareStatus: func(_ context.Context, obj, old C) {
+			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
+			if obj.Status.Allocation != nil && old.Status.Allocation == nil && obj.Status.Allocation.AllocationTimestamp == nil {
+				now := metav1.Now()
+				obj.Status.Allocation.AllocationTimestamp = &now
+			}
+		},
+		ValidateStatus:    validateClaimStatus,
+		StatusResetFields: []string{"metadata", "spec"},
+		Columns: []resource.Column[C]{
+			{Name: "State", Type: "string", Help: "A summary of the current state (allocated, pending, reserved, etc.).", Value: func(c C) any { return stateOf(c) }},
+		},
+	}
+}
+
+func stateOf(c *resourcev1.ResourceClaim) string {
+	var out string
+	if c.DeletionTimestamp != nil {
+		out = "deleted,"
+	}
+	if c.Status.Allocation == nil {
+		return out + "pending"
+	}
+	out += "allocated"
+	if len(c.Status.ReservedFor) > 0 {
+		out += ",reserved"
+	}
+	return out
+}
+
+func resourceClaimTemplates() resource.Definition[*resourcev1.ResourceClaimTemplate] {
+	type T = *resourcev1.ResourceClaimTemplate
+	return resource.Definition[T]{
+		Resource: group.WithResource("resourceclaimtemplates"),
+		Kind:     "ResourceClaimTemplate",
+		Singular: "resourceclaimtemplate",
+		Object:   &resourcev1.ResourceClaimTemplate{},
+		List:     &resourcev1.ResourceClaimTemplateList{},
+		Register: register,
+		Gates:    gates(),
+		Name:     validation.NameIsDNSSubdomain,
+		Default:  func(t T) { defaultClaim(&t.Spec.Spec.Devices) },
+		Prepare:  func(_ context.Context, obj, _ T) { dropDerived(&obj.Spec.Spec.Devices) },
+		Validate: func(_ context.Context, obj, old T) (errs field.ErrorList) {
+			at := field.NewPath("spec")
+			errs = append(errs, validateTemplateMeta(&obj.Spec.ObjectMeta, at.Child("metadata"))...)
+			errs = append(errs, validateClaim(&obj.Spec.Spec.Devices, at.Child("spec", "devices"))...)
+			if old != nil && !equality.Semantic.DeepEqual(obj.Spec, old.Spec) {
+				errs = append(errs, field.Invalid(at, validate.GoNames{Value: obj.Spec}, validation.FieldImmutableErrorMsg))
+			}
+			return errs
+		},
+		Columns: []resource.Column[T]{},
+	}
+}
+
+// validateTemplateMeta lets a template say nothing of its claims but labels and
+// annotations.
+func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.ErrorList) {
+	errs = append(errs, validateLabels(m.Labels, at.Child("labels"))...)
+	errs = append(errs, validation.ValidateAnnotations(m.Annotations, at.Child("annotations"))...)
+	rest := *m
+	rest.Labels, rest.Annotations, rest.ManagedFields = nil, nil, nil
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"name", rest.Name != ""}, {"generateName", rest.GenerateName != ""}, {"namespace", rest.Namespace != ""},
+		{"selfLink", rest.SelfLink != ""}, {"uid", rest.UID != ""}, {"resourceVersion", rest.ResourceVersion != ""},
+		{"generation", rest.Generation != 0}, {"creationTimestamp", !rest.CreationTimestamp.IsZero()},
+		{"deletionTimestamp", rest.DeletionTimestamp != nil}, {"deletionGracePeriodSeconds", rest.DeletionGracePeriodSeconds != nil},
+		{"ownerReferences", len(rest.OwnerReferences) > 0}, {"finalizers", len(rest.Finalizers) > 0},
+	} {
+		if f.set {
+			errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set"))
+		}
+	}
+	return errs
+}
+
+func validateClaimStatus(_ context.Context, obj, old *resourcev1.ResourceClaim) field.ErrorList {
+	errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
+	at := field.NewPath("status")
+	if obj.Status.Allocation == nil && len(obj.Status.ReservedFor) > 0 {
+		errs = append(errs, field.Forbidden(at.Child("reservedFor"), "may not be specified when `allocated` is not set"))
+	}
+	if obj.DeletionTimestamp != nil && len(obj.Status.ReservedFor) > len(old.Status.ReservedFor) {
+		errs = append(errs, field.Forbidden(at.Child("reservedFor"), "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"))
+	}
+	seen := map[string]bool{}
+	for i, r := range obj.Status.ReservedFor {
+		here := at.Child("reservedFor").Index(i)
+		errs = append(errs, validate.Required(r.Resource, here.Child("resource"))...)
+		errs = append(errs, validate.Required(r.Name, here.Child("name"))...)
+		if seen[string(r.UID)] {
+			errs = append(errs, field.Duplicate(here.Child("uid"), r.UID))
+		}
+		seen[string(r.UID)] = true
+	}
+	if a, was := obj.Status.Allocation, old.Status.Allocation; a != nil && was != nil && !equality.Semantic.DeepEqual(a, was) {
+		errs = append(errs, field.Invalid(at.Child("allocation"), nil, validation.FieldImmutableErrorMsg))
+	}
+	return errs
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/versioning"
+
+	"skiff/apis/resource"
+	"skiff/apis/server/etcd"
+)
+
+// newCodecs encodes lists item by item, so a large list is never held twice.
+func newCodecs(s *runtime.Scheme) serializer.CodecFactory {
+	return serializer.NewCodecFactory(s,
+		serializer.WithStreamingCollectionEncodingToJSON(),
+		serializer.WithStreamingCollectionEncodingToProtobuf())
+}
+
+// convertor "converts" an object whose Go type serves as version and hub: the
+// kind is stamped on a shallow copy, since the object itself may be the watch
+// cache's and shared by every reader.
+type convertor struct{ *runtime.Scheme }
+
+// ConvertToVersion implements runtime.ObjectConvertor.
+func (c convertor) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
+	return c.UnsafeConvertToVersion(shallow(in), target)
+}
+
+func shallow(in runtime.Object) runtime.Object {
+	v := reflect.ValueOf(in)
+	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
+		return in
+	}
+	out := reflect.New(v.Elem().Type())
+	out.Elem().Set(v.Elem())
+	return out.Interface().(runtime.Object)
+}
+
+// negotiated encodes answers without touching the answered object.
+type negotiated struct {
+	serializer.CodecFactory
+	scheme *runtime.Scheme
+}
+
+// EncoderForVersion implements runtime.NegotiatedSerializer.
+func (n negotiated) EncoderForVersion(e runtime.Encoder, target runtime.GroupVersioner) runtime.Encoder {
+	return versioning.NewCodec(e, nil, convertor{n.scheme}, n.scheme, n.scheme, nil, target, nil, n.scheme.Name())
+}
+
+// storageCodec writes protobuf and decodes straight into the typed object.
+type storageCodec struct {
+	runtime.Encoder
+	decoder runtime.Decoder
+	scheme  *runtime.Scheme
+}
+
+// Decode implements runtime.Decoder. In memory, objects carry no TypeMeta. An
+// object that another group wrote under the same key (events) is converted.
+func (c storageCodec) Decode(data []byte, gvk *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	out, kind, err := c.decoder.Decode(data, gvk, into)
+	if err != nil {
+		return out, kind, err
+	}
+	if into != nil && reflect.TypeOf(out) != reflect.TypeOf(into) {
+		if err := c.scheme.Convert(out, into, nil); err != nil {
+			return nil, kind, err
+		}
+		out = into
+	}
+	out.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return out, kind, nil
+}
+
+// storageCodecs gives every built-in resource its codec. Resources that share
+// their keys share the stored form: that of the first in the list.
+func storageCodecs(s *runtime.Scheme, codecs serializer.CodecFactory, resources []resource.Resource) etcd.Codec {
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	version := map[string]schema.GroupVersion{}
+	for _, r := range resources {
+		key := etcd.BuiltInKey(r.GVR().GroupResource())
+		if _, ok := version[key]; !ok {
+			version[key] = r.GVR().GroupVersion()
+		}
+	}
+	return func(gr schema.GroupResource) runtime.Codec {
+		gv, ok := version[etcd.BuiltInKey(gr)]
+		if !ok { // storage that no listed resource owns keeps its group's newest form
+			gv = s.PrioritizedVersionsForGroup(gr.Group)[0]
+		}
+		enc := versioning.NewCodec(info.Serializer, nil, convertor{s}, s, s, nil, gv, nil, s.Name())
+		return storageCodec{enc, codecs.UniversalDeserializer(), s}
+	}
+}

@@ -1,0 +1,61 @@
+// Package server assembles the Kubernetes API server: kube-aggregator in front
+// of the built-in resources it is handed, in front of custom resources, on
+// k8s.io/apiserver's handler chain and the etcd of apis/server/etcd.
+//
+// Order of use: etcd.Start, loopback.New, NewAccess (who may do what; some
+// resources need it), the resources, New, Run.
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"k8s.io/client-go/informers"
+
+	"skiff/apis/server/etcd"
+	"skiff/apis/server/loopback"
+)
+
+// Config is what New needs beyond the resources.
+type Config struct {
+	Etcd     *etcd.Etcd
+	Loopback *loopback.Transport
+	// Informers feed admission, the aggregator and the flow control. The caller
+	// may share the factory with others; the server starts it.
+	Informers informers.SharedInformerFactory
+	Access    *Access
+	Serving   Serving
+
+	// Version is the gitVersion that /version reports.
+	Version          string
+	AdvertiseAddress netip.Addr   // where clients in the cluster reach this server
+	ServiceCIDR      netip.Prefix // its first address is the kubernetes Service
+	ProxyTransport   *http.Transport
+}
+
+// Serving is the network side: one TLS listener, and the files behind it. The
+// files are watched: a renewed certificate is served without a restart.
+type Serving struct {
+	Listener          net.Listener
+	CertFile, KeyFile string
+	ClientCAFile      string
+	// Proxy is the identity the aggregator shows to extension API servers.
+	ProxyCertFile, ProxyKeyFile string
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Etcd == nil, c.Loopback == nil, c.Informers == nil, c.Access == nil:
+		return errors.New("the API server needs etcd, a loopback transport, informers and access")
+	case c.Serving.Listener == nil, c.Serving.CertFile == "", c.Serving.KeyFile == "":
+		return errors.New("the API server needs a listener and a serving certificate")
+	case !c.ServiceCIDR.IsValid():
+		return fmt.Errorf("service CIDR %s is not a prefix", c.ServiceCIDR)
+	case !c.AdvertiseAddress.IsValid():
+		return errors.New("the advertise address is not set")
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package server
+
+import (
+	"fmt"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	genericserver "k8s.io/apiserver/pkg/server"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/util/webhook"
+
+	"skiff/apis/server/etcd"
+)
+
+// addCustomResources is the end of the chain: CRDs and what they define.
+func (s *Server) addCustomResources() error {
+	cfg := *s.base
+	cfg.PostStartHooks = map[string]genericserver.PostStartHookConfigEntry{}
+	cfg.Serializer = apiextensions.Codecs
+	cfg.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
+	cfg.MergedResourceConfig.DisableVersions(schema.GroupVersion{Group: apiextensionsv1.GroupName, Version: "v1beta1"})
+	codec, err := protobufCodec(apiextensions.Codecs, apiextensionsv1.SchemeGroupVersion)
+	if err != nil {
+		return err
+	}
+	cfg.RESTOptionsGetter = s.config.Etcd.Options(etcd.GroupKey, codec, cfg.StorageObjectCountTracker)
+	crd := &apiextensions.Config{
+		GenericConfig: &genericserver.RecommendedConfig{Config: cfg, SharedInformerFactory: s.config.Informers},
+		ExtraConfig: apiextensions.ExtraConfig{
+			CRDRESTOptionsGetter: s.config.Etcd.Options(etcd.GroupKey, jsonCodec, cfg.StorageObjectCountTracker),
+			MasterCount:          1,
+			ServiceResolver:      s.services,
+			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(s.config.ProxyTransport, nil, cfg.LoopbackClientConfig, cfg.TracerProvider),
+		},
+	}
+	s.custom, err = crd.Complete().New(genericserver.NewEmptyDelegate())
+	return err
+}
+
+// jsonCodec stores custom resources as they are.
+func jsonCodec(schema.GroupResource) runtime.Codec { return unstructured.UnstructuredJSONScheme }
+
+// protobufCodec stores a group that has real conversions (the API's machinery).
+func protobufCodec(codecs serializer.CodecFactory, gv schema.GroupVersion) (etcd.Codec, error) {
+	codec, _, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+		StorageMediaType:  runtime.ContentTypeProtobuf,
+		StorageSerializer: codecs,
+		StorageVersion:    gv,
+		MemoryVersion:     schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("storage codec of %s: %w", gv, err)
+	}
+	return func(schema.GroupResource) runtime.Codec { return codec }, nil
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	genericserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	genericfilters "k8s.io/apiserver/pkg/server/filters"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/apiserver/pkg/util/compatibility"
+	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
+	"k8s.io/client-go/kubernetes"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	basecompatibility "k8s.io/component-base/compatibility"
+	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
+	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
+	"k8s.io/kube-openapi/pkg/common"
+
+	"skiff/apis/openapi"
+)
+
+// shutdownTimeout bounds the wait for open connections when the server stops.
+const shutdownTimeout = time.Second
+
+// configure fills the configuration that the three servers share.
+func (s *Server) configure(b builtIn) error {
+	cfg := genericserver.NewConfig(b.codecs)
+	cfg.Serializer = negotiated{b.codecs, b.scheme}
+	cfg.EffectiveVersion = named{compatibility.DefaultBuildEffectiveVersion(), s.config.Version}
+	cfg.LoopbackClientConfig = s.config.Loopback.Config(user.APIServerUser, user.SystemPrivilegedGroup)
+	// One manager, or the custom resources are missing from aggregated discovery.
+	cfg.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	cfg.LongRunningFunc = genericfilters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"),
+		sets.NewString("attach", "exec", "proxy", "log", "portforward"),
+	)
+	cfg.EnableProfiling = true
+	cfg.Authentication = genericserver.AuthenticationInfo{
+		APIAudiences:        s.config.Access.Issuer.Audiences(),
+		Authenticator:       s.config.Access.Request,
+		RequestHeaderConfig: s.config.Access.RequestHeader,
+	}
+	cfg.Authorization.Authorizer = s.config.Access.Authorizer
+	cfg.RuleResolver = s.config.Access.RuleResolver
+	cfg.PublicAddress = s.config.AdvertiseAddress.AsSlice()
+	cfg.ExternalAddress = externalAddress(s.config)
+	s.addOpenAPI(cfg)
+	if err := s.addServing(cfg); err != nil {
+		return err
+	}
+	if serves(b.resources, "flowcontrol.apiserver.k8s.io") {
+		if err := s.addFlowControl(cfg); err != nil {
+			return err
+		}
+	}
+	check := healthz.NamedCheck("etcd", func(r *http.Request) error { return s.config.Etcd.Healthy(r.Context()) })
+	cfg.AddHealthChecks(check)
+	s.base = cfg
+	return nil
+}
+
+// addFlowControl shares the server's concurrency out by flow schemas.
+func (s *Server) addFlowControl(cfg *genericserver.Config) error {
+	client, err := kubernetes.NewForConfig(cfg.LoopbackClientConfig)
+	if err != nil {
+		return fmt.Errorf("making the flow control client: %w", err)
+	}
+	cfg.FlowControl = utilflowcontrol.New(s.config.Informers, client.FlowcontrolV1(), cfg.MaxRequestsInFlight+cfg.MaxMutatingRequestsInFlight)
+	return nil
+}
+
+func externalAddress(c Config) string {
+	port := 443
+	if a, ok := c.Serving.Listener.Addr().(*net.TCPAddr); ok {
+		port = a.Port
+	}
+	return net.JoinHostPort(c.AdvertiseAddress.String(), strconv.Itoa(port))
+}
+
+func (s *Server) addServing(cfg *genericserver.Config) error {
+	c := s.config.Serving
+	cert, err := dynamiccertificates.NewDynamicServingContentFromFiles("serving-cert", c.CertFile, c.KeyFile)
+	if err != nil {
+		return fmt.Errorf("reading the serving certificate: %w", err)
+	}
+	cfg.SecureServing = &genericserver.SecureServingInfo{
+		Listener: c.Listener,
+		Cert:     cert,
+		ClientCA: s.config.Access.ClientCA,
+	}
+	return nil
+}
+
+// addOpenAPI describes every type of the three servers. The names come from a
+// scheme without hub versions, or "__internal" would appear in the documents.
+func (s *Server) addOpenAPI(cfg *genericserver.Config) {
+	namer := openapinamer.NewDefinitionNamer(clientscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
+	cfg.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(definitions, namer)
+	cfg.OpenAPIConfig.Info.Title = "Kubernetes"
+	cfg.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(definitions, namer)
+	cfg.OpenAPIV3Config.Info.Title = "Kubernetes"
+}
+
+func definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
+	out := extensionsopenapi.GetOpenAPIDefinitions(ref)
+	maps.Copy(out, aggregatoropenapi.GetOpenAPIDefinitions(ref))
+	maps.Copy(out, openapi.GetOpenAPIDefinitions(ref))
+	return out
+}
+
+// named is an effective version under the product's own gitVersion.
+type named struct {
+	basecompatibility.EffectiveVersion
+	gitVersion string
+}
+
+// Info implements basecompatibility.EffectiveVersion.
+func (n named) Info() *version.Info {
+	info := *n.EffectiveVersion.Info()
+	if n.gitVersion != "" {
+		info.GitVersion = n.gitVersion
+	}
+	return &info
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"skiff/config"
+	"skiff/kubelet"
+	"skiff/kubelet/bundle"
+	"skiff/kubelet/containerd"
+	"skiff/kubelet/cri"
+	"skiff/kubelet/dns"
+	"skiff/kubelet/env"
+	"skiff/kubelet/network"
+	"skiff/kubelet/node"
+	"skiff/kubelet/proxy"
+	"skiff/kubelet/server"
+	"skiff/kubelet/stats"
+	"skiff/kubelet/volumes"
+)
+
+// runtimeParts is the container runtime and the connection to it.
+type runtimeParts struct {
+	containerd *containerd.Server
+	cri        *cri.Client
+}
+
+func runtimeSocket(cfg *config.Config) string { return filepath.Join(cfg.RunDir(), "containerd.sock") }
+
+func newRuntime(h *host) (*runtimeParts, error) {
+	programs, err := bundle.Extract(filepath.Join(h.DataDir, "bin"))
+	if err != nil {
+		return nil, err
+	}
+	plugins := programs
+	if h.CNI == "none" {
+		plugins = "/opt/cni/bin"
+	}
+	r := &runtimeParts{}
+	r.containerd, err = containerd.New(containerd.Config{
+		Root: filepath.Join(h.DataDir, "containerd"), State: filepath.Join(h.RunDir(), "c"), Socket: runtimeSocket(h.Config),
+		BinDir: programs, CNIBinDir: plugins, CNIConfDir: h.cniConfDir(),
+		PauseImage: bundle.PauseReference, PauseArchive: filepath.Join(programs, bundle.PauseArchive),
+		RegistryConfigDir: filepath.Join(h.DataDir, "registries"),
+	})
+	if err != nil {
+		return nil, building("container runtime", err)
+	}
+	if r.cri, err = cri.New(runtimeSocket(h.Config)); err != nil {
+		return nil, building("connection to the container runtime", err)
+	}
+	return r, nil
+}
+
+// nodeParts is the node: its agent, its endpoint and its network.
+type nodeParts struct {
+	host     *host
+	events   record.EventBroadcaster
+	reporter *node.Reporter
+	kubelet  *kubelet.Kubelet
+	volumes  *volumes.Manager
+	server   *server.Server
+	proxy    *proxy.Proxy
+	dns      *dns.Server
+}
+
+func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*nodeParts, error) {
+	client, err := c.client("system:node:"+h.node, "system:nodes")
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.Join(h.DataDir, "kubelet")
+	n := &nodeParts{host: h, events: record.NewBroadcaster(record.WithContext(ctx))}
+	n.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	recorder := n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: h.node})
+	allocatable := func() corev1.ResourceList { return n.reporter.Allocatable() }
+
+	n.volumes, err = volumes.New(volumes.Config{Root: root}, volumes.Deps{
+		Client: client, Informers: c.informers, Allocatable: allocatable, Wake: func(uid types.UID) { n.kubelet.Wake(uid) },
+	})
+	if err != nil {
+		return nil, building("volumes", err)
+	}
+	n.kubelet, err = kubelet.New(kubelet.Config{
+		NodeName: h.node, NodeIPs: texts(h.addresses), Root: root, LogDir: filepath.Join(h.DataDir, "logs"), CgroupRoot: "/" + h.CgroupParent(),
+		ClusterDNS: []string{h.DNSAddress().String()}, ClusterDomain: h.ClusterDomain, PauseImage: bundle.PauseReference,
+	}, kubelet.Deps{
+		Client: client, Informers: c.informers, Runtime: r.cri, Volumes: n.volumes,
+		Environment: env.New(env.Deps{Client: client, Informers: c.informers, Allocatable: allocatable, VolumePath: n.volumes.Path, Events: recorder}),
+	})
+	if err != nil {
+		return nil, building("kubelet", err)
+	}
+	statistics, err := stats.New(stats.Config{NodeName: h.node, Root: root}, r.cri, n.kubelet)
+	if err != nil {
+		return nil, building("statistics", err)
+	}
+	credentials, err := server.NewFiles(h.pki.File("kubelet.crt"), h.pki.File("kubelet.key"), h.pki.File("ca.crt"))
+	if err != nil {
+		return nil, building("kubelet's endpoint", err)
+	}
+	n.server, err = server.New(server.Config{
+		Address: net.JoinHostPort(h.BindAddress, strconv.Itoa(h.KubeletPort)), NodeName: h.node, Version: config.GitVersion(),
+	}, server.Deps{
+		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics,
+	})
+	if err != nil {
+		return nil, building("kubelet's endpoint", err)
+	}
+	port, err := n.server.Listen(ctx)
+	if err != nil {
+		return nil, &config.Error{Key: "kubelet-port", Problem: err.Error(), Remedy: "stop what listens there, or give another port with --kubelet-port (0 takes any free one)"}
+	}
+	n.reporter, err = node.New(node.Config{
+		Name: h.node, IPs: h.addresses, Port: port, Version: config.GitVersion(), Root: h.DataDir,
+	}, node.Deps{
+		Client: client, Informers: c.informers, Runtime: r.cri, Images: r.cri, Events: recorder,
+		Pressure: func() node.Pressure { return node.Pressure(n.kubelet.Pressure()) },
+	})
+	if err != nil {
+		return nil, building("node", err)
+	}
+	return n, n.services(c)
+}
+
+// services builds the Service proxy and the cluster DNS.
+func (n *nodeParts) services(c *controlPlane) error {
+	h := n.host
+	var err error
+	n.proxy, err = proxy.New(proxy.Config{
+		Table: h.Instance(), NodeName: h.node, NodeIPs: h.addresses,
+		ServiceCIDRs: []netip.Prefix{h.ServiceRange()}, ClusterCIDRs: []netip.Prefix{h.PodRange()}, DNSAddresses: []netip.Addr{h.DNSAddress()},
+	}, proxy.Deps{Informers: c.informers})
+	if err != nil {
+		return building("service proxy", err)
+	}
+	n.dns, err = dns.New(dns.Config{
+		Domain: h.ClusterDomain, ServiceAddresses: []netip.Addr{h.DNSAddress()}, LinkName: h.DNSLink(), ResolvConf: "/etc/resolv.conf",
+	}, dns.Deps{Informers: c.informers})
+	if err != nil {
+		return building("cluster DNS", err)
+	}
+	return nil
+}
+
+// handOver runs the parts.
+func (n *nodeParts) handOver(l *layer) {
+	l.run("node", n.reporter.Run)
+	l.run("volumes", n.volumes.Run)
+	l.run("kubelet", n.kubelet.Run)
+	l.run("kubelet-server", n.server.Run)
+	l.run("proxy", n.proxy.Run)
+	l.run("dns", n.dns.Run)
+	l.run("events", func(ctx context.Context) error {
+		<-ctx.Done()
+		n.events.Shutdown()
+		return nil
+	})
+	if n.host.CNI == "none" {
+		return
+	}
+	l.run("network", func(ctx context.Context) error {
+		ranges, err := n.reporter.PodCIDRs(ctx)
+		if err != nil {
+			return err
+		}
+		pods, err := network.New(n.host.network(ranges[0]))
+		if err != nil {
+			return err
+		}
+		return pods.Run(ctx)
+	})
+}
+
+func texts(addresses []netip.Addr) []string {
+	var out []string
+	for _, a := range addresses {
+		out = append(out, a.String())
+	}
+	return out
+}

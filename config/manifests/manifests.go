@@ -1,0 +1,78 @@
+// Package manifests holds the objects that every cluster has from its first
+// second: the default roles and bindings, priority classes, flow schemas,
+// priority levels and system namespaces, as upstream v1.37 makes them.
+package manifests
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+
+	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+//go:embed *.yaml
+var files embed.FS
+
+// read decodes every document of a file.
+func read[T any](name string) ([]T, error) {
+	data, err := files.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading the bootstrap objects: %w", err)
+	}
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), len(data))
+	var out []T
+	for {
+		var o T
+		err := decoder.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the bootstrap objects in %s: %w", name, err)
+		}
+		out = append(out, o)
+	}
+}
+
+// ClusterRoles are the default cluster roles.
+func ClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("clusterroles.yaml")
+}
+
+// ClusterRoleBindings are the default cluster role bindings.
+func ClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("clusterrolebindings.yaml")
+}
+
+// Roles are the default roles of system namespaces.
+func Roles() ([]rbacv1.Role, error) { return read[rbacv1.Role]("roles.yaml") }
+
+// RoleBindings are the default role bindings of system namespaces.
+func RoleBindings() ([]rbacv1.RoleBinding, error) {
+	return read[rbacv1.RoleBinding]("rolebindings.yaml")
+}
+
+// PriorityClasses are the two system priority classes.
+func PriorityClasses() ([]schedulingv1.PriorityClass, error) {
+	return read[schedulingv1.PriorityClass]("priorityclasses.yaml")
+}
+
+// FlowSchemas sort requests into priority levels.
+func FlowSchemas() ([]flowcontrolv1.FlowSchema, error) {
+	return read[flowcontrolv1.FlowSchema]("flowschemas.yaml")
+}
+
+// PriorityLevels share the server's concurrency out.
+func PriorityLevels() ([]flowcontrolv1.PriorityLevelConfiguration, error) {
+	return read[flowcontrolv1.PriorityLevelConfiguration]("prioritylevelconfigurations.yaml")
+}
+
+// Namespaces are the system namespaces.
+func Namespaces() ([]corev1.Namespace, error) { return read[corev1.Namespace]("namespaces.yaml") }

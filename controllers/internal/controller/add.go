@@ -1,0 +1,91 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	crsource "sigs.k8s.io/controller-runtime/pkg/source"
+)
+
+const (
+	defaultWorkers = 5
+	firstRetry     = 5 * time.Millisecond
+	lastRetry      = 1000 * time.Second
+	// conflictRetry repairs a conflict whose event was missed; normally the newer version's own event comes first.
+	conflictRetry = 50 * time.Millisecond
+	syncTimeout   = 24 * time.Hour
+)
+
+// Add puts the controller under mgr. Nothing starts before the manager does.
+func Add(mgr manager.Manager, spec Spec) error {
+	if spec.Run != nil {
+		if err := mgr.Add(manager.RunnableFunc(spec.Run)); err != nil {
+			return fmt.Errorf("adding %s: %w", spec.Name, err)
+		}
+	}
+	if spec.Reconcile == nil {
+		return nil
+	}
+	c, err := ctrl.New(spec.Name, mgr, options(spec))
+	if err != nil {
+		return fmt.Errorf("adding %s: %w", spec.Name, err)
+	}
+	for _, w := range spec.Watches {
+		if err := c.Watch(&source{watch: w}); err != nil {
+			return fmt.Errorf("adding %s: %w", spec.Name, err)
+		}
+	}
+	if spec.Feed == nil {
+		return nil
+	}
+	if err := c.Watch(feed(spec.Feed)); err != nil {
+		return fmt.Errorf("adding %s: %w", spec.Name, err)
+	}
+	return nil
+}
+
+// feed adapts Spec.Feed.
+func feed(start func(context.Context, func(Key))) crsource.Func {
+	return func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		start(ctx, func(k Key) { queue.Add(reconcile.Request{NamespacedName: k}) })
+		return nil
+	}
+}
+
+func options(spec Spec) ctrl.Options {
+	workers := spec.Workers
+	if workers == 0 {
+		workers = defaultWorkers
+	}
+	yes := true
+	return ctrl.Options{
+		SkipNameValidation:      &yes, // several servers may live in one process
+		MaxConcurrentReconciles: workers,
+		CacheSyncTimeout:        syncTimeout, // a kind that is served late delays its controllers, it does not end the process
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		Reconciler:              reconcile.Func(quietConflicts(spec)),
+	}
+}
+
+// quietConflicts turns a lost update race into a silent retry: the newer version is on its way into the cache.
+func quietConflicts(spec Spec) func(context.Context, reconcile.Request) (Result, error) {
+	return func(ctx context.Context, req reconcile.Request) (Result, error) {
+		ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName(spec.Name).WithValues("key", req.NamespacedName))
+		result, err := spec.Reconcile(ctx, req.NamespacedName)
+		if ctx.Err() != nil {
+			return Result{}, nil // whatever failed, it failed for want of time
+		}
+		if apierrors.IsConflict(err) {
+			klog.FromContext(ctx).V(4).Info("retrying after a conflict", "error", err)
+			return Result{RequeueAfter: conflictRetry}, nil
+		}
+		return result, err
+	}
+}

@@ -1,0 +1,179 @@
+// Package job runs the pods of Jobs to completion.
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	listers "k8s.io/client-go/listers/batch/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"skiff/controllers/internal/batch"
+	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/owner"
+	"skiff/controllers/internal/podset"
+	"skiff/controllers/internal/written"
+)
+
+func kind() schema.GroupVersionKind { return batchv1.SchemeGroupVersion.WithKind("Job") }
+
+type reconciler struct {
+	env   controller.Env
+	jobs  listers.JobLister
+	store written.Store
+	pods  cache.Indexer
+	log   written.Log
+}
+
+// New declares the controller.
+func New(env controller.Env) (controller.Spec, error) {
+	jobs, pods := env.Informers.Batch().V1().Jobs(), env.Informers.Core().V1().Pods().Informer()
+	if err := owner.AddIndex(pods); err != nil {
+		return controller.Spec{}, err
+	}
+	r := &reconciler{env: env, jobs: jobs.Lister(), store: jobs.Informer().GetIndexer(), pods: pods.GetIndexer()}
+	return controller.Spec{
+		Name: "job", Reconcile: r.reconcile,
+		Watches: []controller.Watch{
+			{Informer: jobs.Informer(), Keys: controller.Self},
+			{Informer: pods, Keys: controller.Owner("Job", r.matching)},
+		},
+	}, nil
+}
+
+// matching answers the jobs that could adopt an orphaned pod.
+func (r *reconciler) matching(pod metav1.Object) []controller.Key {
+	if len(pod.GetLabels()) == 0 {
+		return nil
+	}
+	jobs, err := r.jobs.Jobs(pod.GetNamespace()).List(labels.Everything())
+	if err != nil {
+		return nil
+	}
+	var keys []controller.Key
+	for _, j := range jobs {
+		selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
+		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.GetLabels())) {
+			keys = append(keys, controller.KeyOf(j))
+		}
+	}
+	return keys
+}
+
+func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (controller.Result, error) {
+	if !r.log.Seen(key) {
+		return controller.Result{RequeueAfter: written.Repair}, nil
+	}
+	job, err := r.jobs.Jobs(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		r.log.Forget(key)
+		return controller.Result{}, nil
+	}
+	if err != nil {
+		return controller.Result{}, fmt.Errorf("reading job: %w", err)
+	}
+	if by := job.Spec.ManagedBy; by != nil && *by != batchv1.JobControllerName {
+		return controller.Result{}, nil
+	}
+	pods, err := r.claim(ctx, job)
+	if err != nil {
+		return controller.Result{}, err
+	}
+	if Finished(job) {
+		return controller.Result{}, r.release(ctx, job, Leftovers(pods))
+	}
+	snapshot := Snapshot{Job: job, Pods: pods, Now: r.env.Clock.Now()}
+	plan := NewPlan(snapshot)
+	return controller.Result{RequeueAfter: plan.After}, r.apply(ctx, snapshot, plan)
+}
+
+func (r *reconciler) claim(ctx context.Context, job *batchv1.Job) ([]*corev1.Pod, error) {
+	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("reading the selector: %w", err)
+	}
+	candidates, err := owner.Candidates[*corev1.Pod](r.pods, job)
+	if err != nil {
+		return nil, err
+	}
+	claimer := owner.Claimer[*corev1.Pod]{
+		Owner: job, Kind: kind(), Finalizers: []string{batchv1.JobTrackingFinalizer}, Patch: podset.Patcher(r.env.Client),
+		Fresh: func(ctx context.Context) (metav1.Object, error) {
+			return r.env.Client.BatchV1().Jobs(job.Namespace).Get(ctx, job.Name, metav1.GetOptions{})
+		},
+		Wrote: func(p *corev1.Pod) { r.log.Wrote(controller.KeyOf(job), r.pods, p) },
+	}
+	return claimer.Apply(ctx, owner.Plan(job, selector, candidates))
+}
+
+// apply keeps the order of Plan: an end is in the status before the pod is let go.
+func (r *reconciler) apply(ctx context.Context, s Snapshot, plan Plan) error {
+	control := podset.Control{
+		Client: r.env.Client, Events: r.env.Events, Log: &r.log, Store: r.pods, Key: controller.KeyOf(s.Job), Object: s.Job,
+	}
+	_, created := batch.SlowStart(ctx, len(plan.Create), func(ctx context.Context, i int) error {
+		return control.Create(ctx, newPod(s, plan.Create[i]))
+	})
+	dropped := r.drop(ctx, s.Job, control, plan.Drop)
+	_, stopped := batch.All(ctx, len(plan.Stop), func(ctx context.Context, i int) error { return control.Delete(ctx, plan.Stop[i]) })
+	written := r.writeStatus(ctx, s.Job, plan.Status)
+	if written == nil {
+		for _, n := range plan.Notes {
+			r.env.Events.Event(s.Job, n.Type, n.Reason, n.Message)
+		}
+		written = r.release(ctx, s.Job, plan.Release)
+	}
+	return errors.Join(podset.IgnoreTerminating(created), dropped, stopped, written)
+}
+
+// drop lets pods go before it deletes them, so that their end is not counted.
+func (r *reconciler) drop(ctx context.Context, job *batchv1.Job, control podset.Control, pods []*corev1.Pod) error {
+	if err := r.release(ctx, job, podset.Select(pods, tracked)); err != nil {
+		return err
+	}
+	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error { return control.Delete(ctx, pods[i]) })
+	return err
+}
+
+// release removes the tracking finalizer.
+func (r *reconciler) release(ctx context.Context, job *batchv1.Job, pods []*corev1.Pod) error {
+	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error {
+		pod := pods[i]
+		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, batchv1.JobTrackingFinalizer)
+		result, err := r.env.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+			return nil // gone, or another pod by now
+		}
+		if err != nil {
+			return fmt.Errorf("releasing pod %s: %w", pod.Name, err)
+		}
+		if pod.DeletionTimestamp == nil { // one that was deleted is gone now, and its version is never seen
+			r.log.Wrote(controller.KeyOf(job), r.pods, result)
+		}
+		return nil
+	})
+	return err
+}
+
+func (r *reconciler) writeStatus(ctx context.Context, job *batchv1.Job, status batchv1.JobStatus) error {
+	if equality.Semantic.DeepEqual(job.Status, status) {
+		return nil
+	}
+	changed := job.DeepCopy()
+	changed.Status = status
+	result, err := r.env.Client.BatchV1().Jobs(job.Namespace).UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+	if err != nil {
+		return fmt.Errorf("updating status: %w", err)
+	}
+	r.log.Wrote(controller.KeyOf(job), r.store, result)
+	return nil
+}

@@ -1,0 +1,71 @@
+package controllers
+
+import (
+	"skiff/controllers/clusterroleaggregation"
+	"skiff/controllers/cronjob"
+	"skiff/controllers/daemonset"
+	"skiff/controllers/deployment"
+	"skiff/controllers/disruption"
+	"skiff/controllers/endpoints"
+	"skiff/controllers/endpointslice"
+	"skiff/controllers/garbagecollector"
+	"skiff/controllers/internal/controller"
+	"skiff/controllers/job"
+	"skiff/controllers/namespace"
+	"skiff/controllers/nodeipam"
+	"skiff/controllers/nodelifecycle"
+	"skiff/controllers/podgc"
+	"skiff/controllers/replicaset"
+	"skiff/controllers/replicationcontroller"
+	"skiff/controllers/rootca"
+	"skiff/controllers/serviceaccount"
+	"skiff/controllers/serviceaccounttoken"
+	"skiff/controllers/statefulset"
+	"skiff/controllers/tainteviction"
+	"skiff/controllers/ttlafterfinished"
+)
+
+// entry is one controller: the service account that it acts as ("" for the manager's own identity), the name that its
+// events carry, and how it is built.
+type entry struct {
+	account, component string
+	build              func(controller.Env) (controller.Spec, error)
+}
+
+// list is the one list of controllers.
+func list(cfg Config, deps Deps) []entry {
+	all := []entry{
+		{"namespace-controller", "namespace-controller", namespace.New},
+		{"generic-garbage-collector", "garbage-collector-controller", garbagecollector.New},
+		{"service-account-controller", "service-account-controller", serviceaccount.New},
+		{"root-ca-cert-publisher", "root-ca-cert-publisher", func(env controller.Env) (controller.Spec, error) {
+			return rootca.New(env, deps.RootCA)
+		}},
+		{"deployment-controller", "deployment-controller", deployment.New},
+		{"replicaset-controller", "replicaset-controller", replicaset.New},
+		{"daemon-set-controller", "daemonset-controller", daemonset.New},
+		{"statefulset-controller", "statefulset-controller", statefulset.New},
+		{"job-controller", "job-controller", job.New},
+		{"cronjob-controller", "cronjob-controller", cronjob.New},
+		{"replication-controller", "replication-controller", replicationcontroller.New},
+		{"endpointslice-controller", "endpoint-slice-controller", endpointslice.New},
+		{"node-controller", "node-controller", func(env controller.Env) (controller.Spec, error) {
+			return nodelifecycle.New(env, nodelifecycle.Grace{Running: cfg.NodeMonitorGrace, Starting: cfg.NodeStartupGrace})
+		}},
+		{"node-controller", "taint-eviction-controller", tainteviction.New},
+		{"pod-garbage-collector", "pod-garbage-collector", podgc.New},
+		{"disruption-controller", "controllermanager", disruption.New},
+		{"endpoint-controller", "endpoint-controller", endpoints.New},
+		{"clusterrole-aggregation-controller", "clusterrole-aggregation-controller", clusterroleaggregation.New},
+		{"ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished.New},
+		{"node-controller", "cidrAllocator", func(env controller.Env) (controller.Spec, error) {
+			return nodeipam.New(env, cfg.ClusterCIDR)
+		}},
+	}
+	if deps.Tokens != nil {
+		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {
+			return serviceaccounttoken.New(env, deps.Tokens, deps.RootCA)
+		}})
+	}
+	return all
+}

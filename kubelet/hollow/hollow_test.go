@@ -1,0 +1,71 @@
+package hollow
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+)
+
+func TestPodsRunAndEndAtOnce(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	client := fake.NewClientset()
+	factory := informers.NewSharedInformerFactory(client, 0)
+	nodes, err := New(Config{Count: 3}, Deps{client, factory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	factory.StartWithContext(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- nodes.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		factory.Shutdown()
+	})
+	await(t, "3 ready nodes", func() bool {
+		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == 3 && len(list.Items[2].Status.Conditions) == 4
+	})
+	pods := client.CoreV1().Pods("default")
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default", UID: "u"},
+		Spec:       corev1.PodSpec{NodeName: "hollow-1", Containers: []corev1.Container{{Name: "c", Image: "i"}}},
+	}
+	if _, err := pods.Create(ctx, p, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "running", func() bool {
+		p, err = pods.Get(ctx, "p", metav1.GetOptions{})
+		return err == nil && p.Status.Phase == corev1.PodRunning && p.Status.PodIP != "" && p.Status.ContainerStatuses[0].Ready
+	})
+	now := metav1.Now()
+	p.DeletionTimestamp = &now
+	if _, err := pods.Update(ctx, p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "gone", func() bool {
+		_, err := pods.Get(ctx, "p", metav1.GetOptions{})
+		return err != nil
+	})
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not %s after 10 s", what)
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// addresses parses those of the family, each once.
+func (b *builder) addresses(texts []string) []netip.Addr {
+	var out []netip.Addr
+	for _, text := range texts {
+		addr, err := netip.ParseAddr(text)
+		if err == nil && b.family.of(addr) && !slices.Contains(out, addr.Unmap()) {
+			out = append(out, addr.Unmap())
+		}
+	}
+	return out
+}
+
+func (b *builder) clusterIPs() []netip.Addr {
+	if len(b.svc.Spec.ClusterIPs) == 0 {
+		return b.addresses([]string{b.svc.Spec.ClusterIP})
+	}
+	return b.addresses(b.svc.Spec.ClusterIPs)
+}
+
+func (b *builder) externalIPs() []netip.Addr { return b.addresses(b.svc.Spec.ExternalIPs) }
+
+// loadBalancerIPs is the addresses that a load balancer was given, but for those that a proxy in front of the node
+// answers (ipMode Proxy, KEP-1860), and those that are external addresses already.
+func (b *builder) loadBalancerIPs() []netip.Addr {
+	if b.svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil
+	}
+	var texts []string
+	for _, ingress := range b.svc.Status.LoadBalancer.Ingress {
+		if deref(ingress.IPMode, corev1.LoadBalancerIPModeVIP) == corev1.LoadBalancerIPModeVIP {
+			texts = append(texts, ingress.IP)
+		}
+	}
+	external := b.externalIPs()
+	return slices.DeleteFunc(b.addresses(texts), func(a netip.Addr) bool { return slices.Contains(external, a) })
+}
+
+// guard plans the load balancer's source ranges. Ranges inside others are left out, as the kernel refuses overlaps.
+func (b *builder) guard(at frontend) {
+	if len(b.svc.Spec.LoadBalancerSourceRanges) == 0 {
+		return
+	}
+	b.set(Guarded, at.full())
+	for _, prefix := range b.sourceRanges() {
+		first, last := bounds(prefix)
+		b.out = append(b.out, Element{ID: ElementID{
+			Family: b.family, Map: GuardAllowed, Key: string(at.full().addr(first)) + string(at.full().addr(last)),
+		}})
+	}
+}
+
+func (b *builder) sourceRanges() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range b.svc.Spec.LoadBalancerSourceRanges {
+		prefix, err := netip.ParsePrefix(text)
+		if err == nil && b.family.of(prefix.Addr()) {
+			out = append(out, prefix.Masked())
+		}
+	}
+	return disjoint(out)
+}
+
+// disjoint drops prefixes that others contain.
+func disjoint(all []netip.Prefix) []netip.Prefix {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	var out []netip.Prefix
+	for _, p := range all {
+		if !slices.ContainsFunc(out, func(wider netip.Prefix) bool { return wider.Overlaps(p) }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// bounds is the first and last address of a prefix.
+func bounds(p netip.Prefix) (first, last netip.Addr) {
+	first = p.Masked().Addr()
+	raw := first.AsSlice()
+	for i := p.Bits(); i < len(raw)*8; i++ {
+		raw[i/8] |= 1 << (7 - i%8)
+	}
+	last, _ = netip.AddrFromSlice(raw)
+	return first, last
+}

@@ -1,0 +1,114 @@
+package proxy
+
+import "time"
+
+// Field is a value of the packet, or of its connection, that rules look up.
+type Field uint8
+
+// The fields. Their packed lengths are those of key's methods.
+const (
+	SrcAddr  Field = iota + 1
+	DstAddr        // the destination at this point of the path
+	Proto          // the transport protocol
+	DstPort        // the destination port at this point of the path
+	AnyAddr        // the unspecified address: node ports file their endpoints under it
+	Random         // a random number below the statement's Number
+	Slot           // the statement's Number
+	OrigAddr       // the destination before translation
+	OrigPort       // the destination port before translation
+)
+
+// Condition is a yes-or-no question about the packet.
+type Condition uint8
+
+// The conditions.
+const (
+	SrcLocal   Condition = iota + 1 // the source is an address of this host
+	DstLocal                        // the destination is an address of this host
+	ToLoopback                      // the packet leaves through the loopback interface
+	Translated                      // the connection's destination was translated
+	IsTCP                           // the protocol is TCP
+)
+
+// Statement is one step of a rule. A rule ends at the first statement that doesn't hold.
+type Statement interface{ statement() }
+
+// Match goes on if the fields are (Not: aren't) in the set.
+type Match struct {
+	Fields []Field
+	Set    MapName
+	Not    bool
+}
+
+// Is goes on if the condition holds (Not: doesn't).
+type Is struct {
+	Cond Condition
+	Not  bool
+}
+
+// Branch continues with the verdict that the map has for the fields.
+type Branch struct {
+	Fields []Field
+	Map    MapName
+	Number int
+}
+
+// Choose remembers the endpoint that the map has for the fields.
+type Choose struct {
+	Fields []Field
+	Map    MapName
+	Number int
+}
+
+// Learn adds the fields to the set, or renews them there, for the time of Timeout.
+type Learn struct {
+	Fields  []Field
+	Set     MapName
+	Timeout time.Duration
+}
+
+// Forget removes the fields from the set.
+type Forget struct {
+	Fields []Field
+	Set    MapName
+}
+
+// Translate sends the connection to the chosen endpoint.
+type Translate struct{}
+
+// Jump continues with a chain and comes back if that decides nothing.
+type Jump struct{ Chain string }
+
+// End is a decision.
+type End struct{ Kind VerdictKind }
+
+func (Match) statement()     {}
+func (Is) statement()        {}
+func (Branch) statement()    {}
+func (Choose) statement()    {}
+func (Learn) statement()     {}
+func (Forget) statement()    {}
+func (Translate) statement() {}
+func (Jump) statement()      {}
+func (End) statement()       {}
+
+// Rule is a list of statements.
+type Rule []Statement
+
+// Chain is a named list of rules, called from a hook if it has one.
+type Chain struct {
+	Name  string
+	Hook  Hook
+	Rules []Rule
+}
+
+// Hook is the point of a packet's path at which a chain is called.
+type Hook uint8
+
+// The hooks.
+const (
+	NoHook Hook = iota
+	Prerouting
+	Output
+	Postrouting
+)

@@ -1,0 +1,109 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"skiff/scheduler/queue"
+)
+
+// workload shapes the i-th pod of a benchmark.
+type workload struct {
+	name  string
+	shape func(pod *corev1.Pod, i int)
+}
+
+func workloads() []workload {
+	group := &metav1.LabelSelector{MatchLabels: map[string]string{"group": "3"}}
+	return []workload{
+		{"basic", func(*corev1.Pod, int) {}},
+		{"spread", func(pod *corev1.Pod, _ int) {
+			pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+				MaxSkew: 5, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: group,
+			}}
+		}},
+		{"antiaffinity", func(pod *corev1.Pod, _ int) {
+			pod.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: corev1.LabelHostname, LabelSelector: &metav1.LabelSelector{
+					MatchLabels: map[string]string{"pod": pod.Labels["pod"]},
+				}}},
+			}}
+		}},
+	}
+}
+
+// BenchmarkEngine measures deciding and assuming alone: no API, no queue, a cluster held at 10 pods per node.
+func BenchmarkEngine(b *testing.B) {
+	for _, w := range workloads() {
+		for _, nodes := range []int{100, 1000, 5000, 15000} {
+			b.Run(fmt.Sprintf("%s/nodes=%d", w.name, nodes), func(b *testing.B) { benchmarkEngine(b, w, nodes) })
+		}
+	}
+}
+
+func benchmarkEngine(b *testing.B, w workload, nodes int) {
+	client := fake.NewClientset()
+	s, err := New(Config{}, Deps{Client: client, Informers: informers.NewSharedInformerFactory(client, 0)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range nodes {
+		s.nodeChanged(nil, benchNode(i))
+	}
+	placed := make([]types.UID, nodes*10)
+	place := func(i int) {
+		pod := benchPod(i)
+		w.shape(pod, i)
+		a := &attempt{queued: &queue.Pod{Info: s.info(pod)}}
+		if _, failed := s.try(b.Context(), a); failed != nil {
+			b.Fatal(failed.status.Message())
+		}
+		slot := i % len(placed)
+		s.cache.RemovePod(placed[slot])
+		placed[slot] = pod.UID
+	}
+	n := 0
+	for ; n < nodes; n++ {
+		place(n)
+	}
+	b.ReportAllocs()
+	start := n
+	for b.Loop() {
+		place(n)
+		n++
+	}
+	b.ReportMetric(float64(n-start)/b.Elapsed().Seconds(), "pods/s")
+}
+
+func benchNode(i int) *corev1.Node {
+	name := fmt.Sprintf("node-%d", i)
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+			corev1.LabelHostname: name, corev1.LabelTopologyZone: fmt.Sprintf("zone-%d", i%3), corev1.LabelOSStable: "linux",
+		}},
+		Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("32"), corev1.ResourceMemory: resource.MustParse("256Gi"), corev1.ResourcePods: resource.MustParse("110"),
+		}},
+	}
+}
+
+func benchPod(i int) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: fmt.Sprintf("pod-%d", i), Namespace: "default", UID: types.UID(fmt.Sprintf("uid-%d", i)),
+			Labels: map[string]string{"group": fmt.Sprint(i % 10), "pod": fmt.Sprint(i % 100)},
+		},
+		Spec: corev1.PodSpec{SchedulerName: DefaultName, Containers: []corev1.Container{{
+			Name: "c", Image: "i", Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("500Mi"),
+			}},
+		}}},
+	}
+}

@@ -1,0 +1,122 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+
+	"skiff/scheduler/framework"
+)
+
+// assume records the decision before the API knows it, and takes what the pod needs on the node.
+func (s *Scheduler) assume(ctx context.Context, a *attempt, node string) *failure {
+	pod, none := a.queued.Info, ""
+	if err := s.cache.Assume(pod.WithNode(node), node); err != nil {
+		return &failure{status: framework.AsStatus(err), nominate: &none}
+	}
+	status := s.framework.Reserve(ctx, a.cycle, node)
+	if status.IsSuccess() {
+		if status = s.framework.Permit(ctx, a.cycle, node); status.IsSuccess() || status.IsWait() {
+			s.nominator.Remove(pod.Pod.UID)
+			return nil
+		}
+		s.framework.Unreserve(ctx, a.cycle, node)
+	}
+	s.cache.Forget(pod.Pod.UID)
+	return rejected(status, node)
+}
+
+// rejected explains a rejection that came after the node was chosen.
+func rejected(status *framework.Status, node string) *failure {
+	none := ""
+	f := &failure{status: status, diagnosis: framework.NewDiagnosis(), nominate: &none}
+	if !status.IsRejected() {
+		return f
+	}
+	f.diagnosis.Nodes.Set(node, status)
+	f.diagnosis.AddPlugin(status)
+	f.status = framework.NewStatus(status.Code()).WithError(&framework.FitError{NumAllNodes: 1, Diagnosis: f.diagnosis})
+	return f
+}
+
+// bind carries the decision out. When that fails the decision is taken back and the pod queued again.
+func (s *Scheduler) bind(ctx context.Context, a *attempt, node string) {
+	s.metrics.goroutines.WithLabelValues("binding").Inc()
+	defer s.metrics.goroutines.WithLabelValues("binding").Dec()
+	pod := a.queued.Info.Pod
+	status := s.framework.WaitOnPermit(ctx, a.queued.Info)
+	if status.IsSuccess() {
+		s.queue.Decided(pod.UID)
+		if status = s.framework.PreBind(ctx, a.cycle, node); status.IsSuccess() {
+			status = s.framework.Bind(ctx, a.cycle, node)
+		}
+	}
+	if !status.IsSuccess() {
+		s.unbind(ctx, a, node, status)
+		return
+	}
+	s.queue.Done(pod.UID)
+	s.framework.PostBind(ctx, a.cycle, node)
+	s.metrics.scheduled(a)
+	klog.FromContext(ctx).V(2).Info("bound the pod", "node", node)
+	s.recorder.Eventf(pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v",
+		pod.Namespace, pod.Name, node)
+}
+
+// unbind takes a decision back.
+func (s *Scheduler) unbind(ctx context.Context, a *attempt, node string, status *framework.Status) {
+	pod := a.queued.Info.Pod
+	s.framework.Unreserve(ctx, a.cycle, node)
+	s.cache.Forget(pod.UID)
+	s.queue.Move(framework.Change{
+		Event: framework.ClusterEvent{Resource: framework.AssignedPod, Action: framework.Delete, Label: "AssignedPodDelete"}, Old: pod,
+	})
+	s.fail(ctx, a, rejected(status, node))
+}
+
+// fail queues the pod again and tells its user why it has no node.
+func (s *Scheduler) fail(ctx context.Context, a *attempt, f *failure) {
+	if ctx.Err() != nil {
+		s.queue.Done(a.queued.Info.Pod.UID)
+		return
+	}
+	p, reason := a.queued, corev1.PodReasonSchedulerError
+	p.UnschedulablePlugins, p.PendingPlugins = f.diagnosis.UnschedulablePlugins, f.diagnosis.PendingPlugins
+	if f.status.IsRejected() {
+		reason = corev1.PodReasonUnschedulable
+	}
+	s.metrics.failed(reason, time.Since(a.start))
+	pod, msg := p.Info.Pod, f.status.Message()
+	log := klog.FromContext(ctx)
+	if reason == corev1.PodReasonSchedulerError {
+		log.Error(f.status.Err(), "scheduling the pod failed, it is tried again")
+	} else {
+		log.V(2).Info("no node fits the pod, it waits", "reason", msg)
+	}
+	info := p.Info
+	if f.nominate != nil {
+		s.nominator.Nominate(info, *f.nominate)
+	}
+	if !s.queue.Requeue(p) {
+		s.nominator.Remove(pod.UID)
+		return
+	}
+	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", note(msg))
+	s.writer.write(pod, statusChange{nominate: f.nominate, condition: corev1.PodCondition{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, ObservedGeneration: pod.Generation, Reason: reason, Message: msg,
+	}})
+}
+
+// maxNote is the longest note the events API takes, in bytes.
+const maxNote = 1024
+
+func note(msg string) string {
+	const more = " ..."
+	if len(msg) <= maxNote {
+		return msg
+	}
+	return fmt.Sprintf("%s%s", msg[:maxNote-len(more)], more)
+}

@@ -1,0 +1,233 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/klog/v2"
+
+	"skiff/scheduler/framework"
+	"skiff/scheduler/queue"
+)
+
+// How few nodes the search may stop at.
+const (
+	minFeasibleNodes   = 100
+	minFeasiblePercent = 5
+)
+
+// errNoNodes is what pods are told in a cluster without nodes.
+var errNoNodes = errors.New("no nodes available to schedule pods")
+
+// attempt is one pod on its way through the loop.
+type attempt struct {
+	queued *queue.Pod
+	cycle  *framework.Cycle
+	start  time.Time
+}
+
+// failure says why an attempt failed and what becomes of the nominated node: nil leaves it, "" clears it.
+type failure struct {
+	status    *framework.Status
+	diagnosis framework.Diagnosis
+	nominate  *string
+}
+
+// scheduleOne makes one attempt at a pod. Whatever comes out, the queue hears of it exactly once.
+func (s *Scheduler) scheduleOne(ctx context.Context, p *queue.Pod) {
+	pod := p.Info.Pod
+	log := klog.LoggerWithValues(klog.FromContext(ctx), "pod", klog.KObj(pod))
+	ctx = klog.NewContext(ctx, log)
+	if s.skip(p) {
+		s.queue.Done(pod.UID)
+		return
+	}
+	a := &attempt{queued: p}
+	node, failed := s.try(ctx, a)
+	if failed != nil {
+		s.fail(ctx, a, failed)
+		return
+	}
+	s.background.Go(func(ctx context.Context) { s.bind(klog.NewContext(ctx, log), a, node) })
+}
+
+// try decides on a node for the pod and assumes it is there.
+func (s *Scheduler) try(ctx context.Context, a *attempt) (string, *failure) {
+	a.start = time.Now()
+	a.cycle = framework.NewCycle(a.queued.Info, s.cache.Snapshot())
+	node, failed := s.decide(ctx, a)
+	if failed == nil {
+		failed = s.assume(ctx, a, node)
+	}
+	return node, failed
+}
+
+// skip: pods on their way out get no node, and pods that have one no second.
+func (s *Scheduler) skip(p *queue.Pod) bool {
+	pod := p.Info.Pod
+	if pod.DeletionTimestamp != nil {
+		s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling",
+			"skip schedule deleting pod: %v/%v", pod.Namespace, pod.Name)
+		return true
+	}
+	_, _, placed := s.cache.Placed(pod.UID)
+	return placed
+}
+
+// decide answers the best node, or why there is none.
+func (s *Scheduler) decide(ctx context.Context, a *attempt) (string, *failure) {
+	defer func() { s.metrics.algorithm.Observe(time.Since(a.start).Seconds()) }()
+	none := ""
+	if len(a.cycle.Snapshot.Nodes()) == 0 {
+		diagnosis := framework.NewDiagnosis()
+		diagnosis.UnschedulablePlugins.Insert(noNodes)
+		status := framework.NewStatus(framework.UnschedulableAndUnresolvable).WithError(errNoNodes)
+		return "", &failure{status: status, diagnosis: diagnosis, nominate: &none}
+	}
+	feasible, diagnosis, err := s.feasible(ctx, a)
+	if err != nil {
+		return "", &failure{status: framework.AsStatus(err), nominate: &none}
+	}
+	switch len(feasible) {
+	case 0:
+		return "", s.unfit(ctx, a, diagnosis)
+	case 1:
+		return feasible[0].Name(), nil
+	}
+	scores, status := s.framework.Score(ctx, a.cycle, feasible)
+	if !status.IsSuccess() {
+		return "", &failure{status: framework.AsStatus(fmt.Errorf("scoring nodes: %w", status.Err())), nominate: &none}
+	}
+	return best(scores), nil
+}
+
+// best picks among the highest scores at random.
+func best(scores []framework.NodeScore) string {
+	chosen, ties := 0, 1
+	for i := 1; i < len(scores); i++ {
+		switch {
+		case scores[i].Score > scores[chosen].Score:
+			chosen, ties = i, 1
+		case scores[i].Score == scores[chosen].Score:
+			if ties++; rand.IntN(ties) == 0 {
+				chosen = i
+			}
+		}
+	}
+	return scores[chosen].Node.Name()
+}
+
+// unfit runs the PostFilter plugins for a pod no node fits.
+func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.Diagnosis) *failure {
+	result, status := s.framework.PostFilter(ctx, a.cycle, diagnosis.Nodes)
+	diagnosis.PostFilterMsg = status.Message()
+	f := &failure{diagnosis: diagnosis}
+	if result != nil {
+		f.nominate = &result.NominatedNode
+	}
+	fit := &framework.FitError{NumAllNodes: len(a.cycle.Snapshot.Nodes()), Diagnosis: diagnosis}
+	f.status = framework.NewStatus(framework.Unschedulable).WithError(fit)
+	return f
+}
+
+// feasible answers nodes the pod fits, and for the others why not.
+func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.NodeInfo, framework.Diagnosis, error) {
+	c, diagnosis := a.cycle, framework.NewDiagnosis()
+	result, narrowedBy, status := s.framework.PreFilter(ctx, c)
+	diagnosis.UnschedulablePlugins.Insert(narrowedBy...)
+	if status.IsRejected() {
+		diagnosis.Nodes.SetAbsent(status)
+		diagnosis.PreFilterMsg = status.Message()
+		diagnosis.AddPlugin(status)
+		return nil, diagnosis, nil
+	}
+	if !status.IsSuccess() {
+		return nil, diagnosis, status.Err()
+	}
+	if node, ok := c.Snapshot.Node(s.nominatedNode(a)); ok && s.framework.FilterWithNominated(ctx, c, node).IsSuccess() {
+		return []*framework.NodeInfo{node}, diagnosis, nil
+	}
+	nodes := c.Snapshot.Nodes()
+	if result != nil && result.NodeNames != nil {
+		nodes = named(c.Snapshot, result.NodeNames)
+		diagnosis.Nodes.SetAbsent(framework.NewStatus(framework.UnschedulableAndUnresolvable,
+			fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", narrowedBy)))
+	}
+	found, err := s.filter(ctx, c, nodes, &diagnosis)
+	return found, diagnosis, err
+}
+
+// nominatedNode is where preemption made room for the pod.
+func (s *Scheduler) nominatedNode(a *attempt) string {
+	if node := s.nominator.Node(a.queued.Info.Pod.UID); node != "" {
+		return node
+	}
+	return a.queued.Info.Pod.Status.NominatedNodeName
+}
+
+func named(snapshot *framework.Snapshot, names sets.Set[string]) []*framework.NodeInfo {
+	nodes := make([]*framework.NodeInfo, 0, len(names))
+	for name := range names {
+		if node, ok := snapshot.Node(name); ok {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+// filter tries the nodes from where the last search stopped until enough fit. Rejections are noted of all nodes tried.
+func (s *Scheduler) filter(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo, diagnosis *framework.Diagnosis) ([]*framework.NodeInfo, error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	enough := s.enough(len(nodes))
+	statuses := make([]*framework.Status, len(nodes))
+	tried := make([]bool, len(nodes))
+	var fits atomic.Int64
+	framework.Parallel(len(nodes), func(from, to int) {
+		for i := from; i < to && int(fits.Load()) < enough; i++ {
+			statuses[i] = s.framework.FilterWithNominated(ctx, c, nodes[(s.nextNode+i)%len(nodes)])
+			tried[i] = true
+			if statuses[i].IsSuccess() {
+				fits.Add(1)
+			}
+		}
+	})
+	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
+	processed := 0
+	for i := range nodes {
+		node := nodes[(s.nextNode+i)%len(nodes)]
+		switch {
+		case !tried[i]:
+			continue
+		case statuses[i].Code() == framework.Error:
+			return nil, fmt.Errorf("filtering node %s: %w", node.Name(), statuses[i].Err())
+		case !statuses[i].IsSuccess():
+			diagnosis.Nodes.Set(node.Name(), statuses[i])
+			diagnosis.AddPlugin(statuses[i])
+		case len(found) < enough:
+			found = append(found, node)
+		}
+		processed++
+	}
+	s.nextNode = (s.nextNode + processed) % len(c.Snapshot.Nodes())
+	return found, nil
+}
+
+// enough is how many fitting nodes end the search.
+func (s *Scheduler) enough(nodes int) int {
+	if nodes < minFeasibleNodes {
+		return nodes
+	}
+	percent := s.cfg.PercentageOfNodesToScore
+	if percent == 0 {
+		percent = max(50-nodes/125, minFeasiblePercent)
+	}
+	return max(nodes*percent/100, minFeasibleNodes)
+}

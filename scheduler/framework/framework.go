@@ -1,0 +1,273 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// Enabled is a plugin of a profile with the weight of its score.
+type Enabled struct {
+	Plugin Plugin
+	Weight int64
+}
+
+// Nominator knows the pods that were promised a node by preemption and are not placed yet.
+type Nominator interface {
+	NominatedPods(node string) []*PodInfo
+}
+
+// Framework runs the plugins of one profile in their order. The scheduling loop alone calls PreFilter, Filter..., Score
+// and Reserve; the binding calls come from many goroutines.
+type Framework struct {
+	nominator Nominator
+	order     QueueSort
+	enqueue   []PreEnqueue
+	pre       []preFilter
+	filters   []Filter
+	postFilt  []PostFilter
+	preScore  []preScore
+	scorers   []scorer
+	reserve   []Reserve
+	permit    []Permit
+	preBind   []PreBind
+	bind      []Bind
+	postBind  []PostBind
+	events    map[string][]ClusterEventWithHint
+	waiting   waitingPods
+	scratch   []NodeScore
+}
+
+// preFilter remembers which filter its Skip switches off.
+type preFilter struct {
+	PreFilter
+	extensions PreFilterExtensions
+	filter     int
+}
+
+type preScore struct {
+	PreScore
+	score int
+}
+
+type scorer struct {
+	Score
+	normalize NormalizeScore
+	weight    int64
+}
+
+// New makes a framework of the plugins, in order.
+func New(plugins []Enabled, nominator Nominator) (*Framework, error) {
+	f := &Framework{nominator: nominator, events: map[string][]ClusterEventWithHint{}}
+	names := sets.New[string]()
+	for _, e := range plugins {
+		if names.Has(e.Plugin.Name()) {
+			return nil, fmt.Errorf("plugin %s is enabled twice", e.Plugin.Name())
+		}
+		names.Insert(e.Plugin.Name())
+		f.addFiltering(e.Plugin)
+		f.addScoring(e)
+		f.addBinding(e.Plugin)
+	}
+	switch {
+	case f.order == nil:
+		return nil, fmt.Errorf("no QueueSort plugin is enabled")
+	case len(f.bind) == 0:
+		return nil, fmt.Errorf("no Bind plugin is enabled")
+	case len(f.filters) > 64 || len(f.scorers) > 64:
+		return nil, fmt.Errorf("more than 64 Filter or Score plugins are enabled")
+	}
+	return f, nil
+}
+
+func (f *Framework) addFiltering(p Plugin) {
+	if q, ok := p.(QueueSort); ok && f.order == nil {
+		f.order = q
+	}
+	if q, ok := p.(PreEnqueue); ok {
+		f.enqueue = append(f.enqueue, q)
+	}
+	filter := -1
+	if q, ok := p.(Filter); ok {
+		filter = len(f.filters)
+		f.filters = append(f.filters, q)
+	}
+	if q, ok := p.(PreFilter); ok {
+		extensions, _ := p.(PreFilterExtensions)
+		f.pre = append(f.pre, preFilter{q, extensions, filter})
+	}
+	if q, ok := p.(PostFilter); ok {
+		f.postFilt = append(f.postFilt, q)
+	}
+	if q, ok := p.(EnqueueExtensions); ok {
+		f.events[p.Name()] = q.EventsToRegister()
+	}
+}
+
+func (f *Framework) addScoring(e Enabled) {
+	score := -1
+	if q, ok := e.Plugin.(Score); ok && e.Weight > 0 {
+		score = len(f.scorers)
+		normalize, _ := e.Plugin.(NormalizeScore)
+		f.scorers = append(f.scorers, scorer{q, normalize, e.Weight})
+	}
+	if q, ok := e.Plugin.(PreScore); ok && score >= 0 {
+		f.preScore = append(f.preScore, preScore{q, score})
+	}
+}
+
+func (f *Framework) addBinding(p Plugin) {
+	if q, ok := p.(Reserve); ok {
+		f.reserve = append(f.reserve, q)
+	}
+	if q, ok := p.(Permit); ok {
+		f.permit = append(f.permit, q)
+	}
+	if q, ok := p.(PreBind); ok {
+		f.preBind = append(f.preBind, q)
+	}
+	if q, ok := p.(Bind); ok {
+		f.bind = append(f.bind, q)
+	}
+	if q, ok := p.(PostBind); ok {
+		f.postBind = append(f.postBind, q)
+	}
+}
+
+// Less orders the active queue.
+func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }
+
+// Events answers what each plugin waits for, by plugin name.
+func (f *Framework) Events() map[string][]ClusterEventWithHint { return f.events }
+
+// PreEnqueue asks all PreEnqueue plugins; the first objection wins.
+func (f *Framework) PreEnqueue(pod *PodInfo) *Status {
+	for _, p := range f.enqueue {
+		if s := p.PreEnqueue(pod.Pod); !s.IsSuccess() {
+			return s.WithPlugin(p.Name())
+		}
+	}
+	return nil
+}
+
+// PreFilter runs all PreFilter plugins. The names are of the plugins that narrowed the nodes.
+func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (*PreFilterResult, []string, *Status) {
+	c.Filters = f
+	var result *PreFilterResult
+	var narrowed []string
+	for _, p := range f.pre {
+		r, s := p.PreFilter.PreFilter(ctx, c)
+		switch {
+		case s.IsSkip():
+			c.skipFilter(p.filter)
+			continue
+		case !s.IsSuccess():
+			return nil, narrowed, s.WithPlugin(p.Name())
+		case r == nil || r.NodeNames == nil:
+			continue
+		}
+		narrowed = append(narrowed, p.Name())
+		slices.Sort(narrowed)
+		if result == nil {
+			result = &PreFilterResult{NodeNames: r.NodeNames.Clone()}
+		} else {
+			result.NodeNames = result.NodeNames.Intersection(r.NodeNames)
+		}
+		if result.NodeNames.Len() == 0 {
+			return nil, narrowed, noCommonNode(narrowed)
+		}
+	}
+	return result, narrowed, nil
+}
+
+func noCommonNode(plugins []string) *Status {
+	msg := fmt.Sprintf("node(s) didn't satisfy plugin(s) %v simultaneously", plugins)
+	if len(plugins) == 1 {
+		msg = fmt.Sprintf("node(s) didn't satisfy plugin %v", plugins[0])
+	}
+	return NewStatus(UnschedulableAndUnresolvable, msg).WithPlugin(plugins[len(plugins)-1])
+}
+
+// Filter asks the filters about a node as it stands; the first objection wins.
+func (f *Framework) Filter(ctx context.Context, c *Cycle, node *NodeInfo) *Status {
+	for i, p := range f.filters {
+		if c.noFilter&(1<<i) != 0 {
+			continue
+		}
+		if s := p.Filter(ctx, c, node); !s.IsSuccess() {
+			return s.WithPlugin(p.Name())
+		}
+	}
+	return nil
+}
+
+// FilterWithNominated asks the filters twice when pods of at least the same priority were promised the node: once as if
+// they were there already (so they are not pushed out), once without (so the pod doesn't lean on pods that may never come).
+func (f *Framework) FilterWithNominated(ctx context.Context, c *Cycle, node *NodeInfo) *Status {
+	what, withNominated := c, node
+	for _, pod := range f.nominator.NominatedPods(node.Name()) {
+		if pod.Priority < c.Pod.Priority || pod.Pod.UID == c.Pod.Pod.UID {
+			continue
+		}
+		if what == c {
+			what = c.Clone()
+		}
+		withNominated = withNominated.WithPod(pod)
+		if s := f.AddPod(ctx, what, pod, withNominated); !s.IsSuccess() {
+			return s
+		}
+	}
+	if what != c {
+		if s := f.Filter(ctx, what, withNominated); !s.IsSuccess() {
+			return s
+		}
+	}
+	return f.Filter(ctx, c, node)
+}
+
+// AddPod tells the PreFilter states that pod now is on node (which already holds it).
+func (f *Framework) AddPod(ctx context.Context, c *Cycle, pod *PodInfo, node *NodeInfo) *Status {
+	return f.extend(c, func(x PreFilterExtensions) *Status { return x.AddPod(ctx, c, pod, node) })
+}
+
+// RemovePod tells the PreFilter states that pod left node (which no longer holds it).
+func (f *Framework) RemovePod(ctx context.Context, c *Cycle, pod *PodInfo, node *NodeInfo) *Status {
+	return f.extend(c, func(x PreFilterExtensions) *Status { return x.RemovePod(ctx, c, pod, node) })
+}
+
+func (f *Framework) extend(c *Cycle, call func(PreFilterExtensions) *Status) *Status {
+	for _, p := range f.pre {
+		if p.extensions == nil || (p.filter >= 0 && c.noFilter&(1<<p.filter) != 0) {
+			continue
+		}
+		if s := call(p.extensions); !s.IsSuccess() {
+			return s.WithPlugin(p.Name())
+		}
+	}
+	return nil
+}
+
+// PostFilter runs the PostFilter plugins until one makes the pod schedulable; messages of the others are joined.
+func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStatuses) (*PostFilterResult, *Status) {
+	var last *PostFilterResult
+	var reasons []string
+	for _, p := range f.postFilt {
+		result, s := p.PostFilter(ctx, c, statuses)
+		if s.IsSuccess() || s.Code() == Error {
+			return result, s.WithPlugin(p.Name())
+		}
+		if result != nil {
+			last = result
+		}
+		reasons = append(reasons, s.Reasons()...)
+	}
+	return last, NewStatus(Unschedulable, reasons...)
+}
+
+func (c *Cycle) skipFilter(i int) {
+	if i >= 0 {
+		c.noFilter |= 1 << i
+	}
+}

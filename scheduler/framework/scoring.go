@@ -1,0 +1,93 @@
+package framework
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// parallelFrom is the number of nodes below which splitting the work costs more than it saves.
+const parallelFrom = 64
+
+// Parallel calls fn on consecutive ranges that together cover 0..n, and returns when all have ended.
+func Parallel(n int, fn func(from, to int)) {
+	workers := min(runtime.GOMAXPROCS(0), 16, n/(parallelFrom/2))
+	if workers < 2 {
+		fn(0, n)
+		return
+	}
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() { fn(n*w/workers, n*(w+1)/workers) })
+	}
+	wg.Wait()
+}
+
+// Score rates the nodes with all Score plugins and answers the weighted sums, in the order of nodes. The result is
+// valid until the next call.
+func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]NodeScore, *Status) {
+	for _, p := range f.preScore {
+		switch s := p.PreScore.PreScore(ctx, c, nodes); {
+		case s.IsSkip():
+			c.noScore |= 1 << p.score
+		case !s.IsSuccess():
+			return nil, s.WithPlugin(p.Name())
+		}
+	}
+	active := f.activeScorers(c)
+	f.scratch = slices.Grow(f.scratch[:0], (len(active)+1)*len(nodes))[:(len(active)+1)*len(nodes)]
+	totals, raw := f.scratch[:len(nodes)], f.scratch[len(nodes):]
+	if s := scoreAll(ctx, c, active, nodes, raw); !s.IsSuccess() {
+		return nil, s
+	}
+	for i, node := range nodes {
+		totals[i] = NodeScore{Node: node}
+	}
+	for k, p := range active {
+		scores := raw[k*len(nodes) : (k+1)*len(nodes)]
+		if p.normalize != nil {
+			if s := p.normalize.NormalizeScore(ctx, c, scores); !s.IsSuccess() {
+				return nil, s.WithPlugin(p.Name())
+			}
+		}
+		for i := range scores {
+			if scores[i].Score < 0 || scores[i].Score > MaxNodeScore {
+				return nil, AsStatus(fmt.Errorf("plugin %s gave node %s the score %d, outside 0..%d",
+					p.Name(), nodes[i].Name(), scores[i].Score, MaxNodeScore))
+			}
+			totals[i].Score += p.weight * scores[i].Score
+		}
+	}
+	return totals, nil
+}
+
+func (f *Framework) activeScorers(c *Cycle) []scorer {
+	active := make([]scorer, 0, len(f.scorers))
+	for i, p := range f.scorers {
+		if c.noScore&(1<<i) == 0 {
+			active = append(active, p)
+		}
+	}
+	return active
+}
+
+// scoreAll fills raw, one run of len(nodes) after the other per scorer.
+func scoreAll(ctx context.Context, c *Cycle, active []scorer, nodes []*NodeInfo, raw []NodeScore) *Status {
+	var failed atomic.Pointer[Status]
+	Parallel(len(nodes), func(from, to int) {
+		for k, p := range active {
+			for i := from; i < to; i++ {
+				score, s := p.Score.Score(ctx, c, nodes[i])
+				if !s.IsSuccess() {
+					failed.CompareAndSwap(nil, s.WithPlugin(p.Name()))
+					return
+				}
+				raw[k*len(nodes)+i] = NodeScore{Node: nodes[i], Score: score}
+			}
+		}
+	})
+	return failed.Load()
+}

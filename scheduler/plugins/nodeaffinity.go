@@ -1,0 +1,137 @@
+package plugins
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"skiff/scheduler/framework"
+)
+
+// NodeAffinity serves nodeSelector and required and preferred node affinity.
+type NodeAffinity struct{ mismatch, conflict *framework.Status }
+
+// NewNodeAffinity makes the plugin.
+func NewNodeAffinity() NodeAffinity {
+	const name = "NodeAffinity"
+	return NodeAffinity{
+		mismatch: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match Pod's node affinity/selector"),
+		conflict: rejection(name, framework.UnschedulableAndUnresolvable, "pod affinity terms conflict"),
+	}
+}
+
+// Name implements framework.Plugin.
+func (NodeAffinity) Name() string { return "NodeAffinity" }
+
+type requiredAffinity struct {
+	nodeaffinity.RequiredNodeAffinity
+}
+
+// Clone implements framework.StateData; the affinity is never changed.
+func (r requiredAffinity) Clone() framework.StateData { return r }
+
+type preferredAffinity struct {
+	*nodeaffinity.PreferredSchedulingTerms
+}
+
+// Clone implements framework.StateData; the terms are never changed.
+func (p preferredAffinity) Clone() framework.StateData { return p }
+
+const preferredKey = "NodeAffinity/preferred"
+
+// PreFilter parses the terms once and narrows the nodes when every term names nodes by metadata.name.
+func (p NodeAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
+	required := requiredTerms(c.Pod.Pod)
+	if required == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 {
+		return nil, framework.NewStatus(framework.Skip)
+	}
+	c.Write(p.Name(), requiredAffinity{nodeaffinity.GetRequiredNodeAffinity(c.Pod.Pod)})
+	if required == nil || len(required.NodeSelectorTerms) == 0 {
+		return nil, nil
+	}
+	names := sets.New[string]()
+	for i := range required.NodeSelectorTerms {
+		named := namedNodes(&required.NodeSelectorTerms[i])
+		if named == nil {
+			return nil, nil
+		}
+		names = names.Union(named)
+	}
+	if names.Len() == 0 {
+		return nil, p.conflict
+	}
+	return &framework.PreFilterResult{NodeNames: names}, nil
+}
+
+func requiredTerms(pod *corev1.Pod) *corev1.NodeSelector {
+	if a := pod.Spec.Affinity; a != nil && a.NodeAffinity != nil {
+		return a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	return nil
+}
+
+// namedNodes answers the nodes a term names by metadata.name, nil when it doesn't name any.
+func namedNodes(term *corev1.NodeSelectorTerm) sets.Set[string] {
+	var names sets.Set[string]
+	for _, r := range term.MatchFields {
+		if r.Key != metav1.ObjectNameField || r.Operator != corev1.NodeSelectorOpIn {
+			continue
+		}
+		if values := sets.New(r.Values...); names == nil {
+			names = values
+		} else {
+			names = names.Intersection(values)
+		}
+	}
+	return names
+}
+
+// Filter matches the required terms; one that can't be parsed matches nothing.
+func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
+	if match, err := framework.State[requiredAffinity](c, p.Name()).Match(node.Node); err != nil || !match {
+		return p.mismatch
+	}
+	return nil
+}
+
+// PreScore parses the preferred terms.
+func (NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
+	a := c.Pod.Pod.Spec.Affinity
+	if a == nil || a.NodeAffinity == nil || len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+		return framework.NewStatus(framework.Skip)
+	}
+	terms, err := nodeaffinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	if err != nil {
+		return framework.AsStatus(err)
+	}
+	c.Write(preferredKey, preferredAffinity{terms})
+	return nil
+}
+
+// Score sums the weights of the matching preferred terms.
+func (NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
+	return framework.State[preferredAffinity](c, preferredKey).Score(node.Node), nil
+}
+
+// NormalizeScore scales to the best node.
+func (NodeAffinity) NormalizeScore(_ context.Context, _ *framework.Cycle, scores []framework.NodeScore) *framework.Status {
+	framework.NormalizeByMax(scores, false)
+	return nil
+}
+
+// EventsToRegister waits for nodes that match.
+func (NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
+	return []framework.ClusterEventWithHint{
+		on(framework.Node, framework.Add|framework.UpdateNodeLabel, func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
+			node, ok := change.New.(*corev1.Node)
+			if !ok {
+				return framework.Queue
+			}
+			match, err := nodeaffinity.GetRequiredNodeAffinity(pod.Pod).Match(node)
+			return queueIf(match || err != nil)
+		}),
+	}
+}

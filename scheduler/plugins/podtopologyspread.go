@@ -1,0 +1,259 @@
+package plugins
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
+
+	"skiff/scheduler/framework"
+)
+
+// PodTopologySpread spreads matching pods over domains of nodes. Pods without constraints that belong to a service or
+// controller get upstream's soft defaults over hosts and zones.
+type PodTopologySpread struct {
+	defaults        defaultSpread
+	skewed, keyless *framework.Status
+}
+
+// NewPodTopologySpread makes the plugin.
+func NewPodTopologySpread(d Deps) *PodTopologySpread {
+	const name = "PodTopologySpread"
+	const reason = "node(s) didn't match pod topology spread constraints"
+	return &PodTopologySpread{
+		defaults: newDefaultSpread(d.Informers),
+		skewed:   rejection(name, framework.Unschedulable, reason),
+		keyless:  rejection(name, framework.UnschedulableAndUnresolvable, reason+" (missing required label)"),
+	}
+}
+
+// Name implements framework.Plugin.
+func (*PodTopologySpread) Name() string { return "PodTopologySpread" }
+
+// spread is one parsed constraint.
+type spread struct {
+	maxSkew, minDomains       int
+	key                       string
+	selector                  labels.Selector
+	honorAffinity, honorTaint bool
+}
+
+// parseSpreads parses the constraints of one kind of action.
+func parseSpreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+	var spreads []spread
+	for i := range pod.Spec.TopologySpreadConstraints {
+		c := &pod.Spec.TopologySpreadConstraints[i]
+		if c.WhenUnsatisfiable != action {
+			continue
+		}
+		selector, err := spreadSelector(pod, c)
+		if err != nil {
+			return nil, fmt.Errorf("parsing a topology spread constraint: %w", err)
+		}
+		s := spread{maxSkew: int(c.MaxSkew), minDomains: 1, key: c.TopologyKey, selector: selector, honorAffinity: true}
+		if c.MinDomains != nil {
+			s.minDomains = int(*c.MinDomains)
+		}
+		if c.NodeAffinityPolicy != nil {
+			s.honorAffinity = *c.NodeAffinityPolicy == corev1.NodeInclusionPolicyHonor
+		}
+		if c.NodeTaintsPolicy != nil {
+			s.honorTaint = *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyHonor
+		}
+		spreads = append(spreads, s)
+	}
+	return spreads, nil
+}
+
+// counts reports whether the node's pods are counted for the constraint.
+func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.RequiredNodeAffinity, node *corev1.Node) bool {
+	if s.honorAffinity {
+		if match, err := affinity.Match(node); err != nil || !match {
+			return false
+		}
+	}
+	return !s.honorTaint || !untolerated(log, node, pod)
+}
+
+// matching counts the node's live pods of the namespace that the selector picks.
+func (s *spread) matching(node *framework.NodeInfo, namespace string) int {
+	n := 0
+	for _, p := range node.Pods {
+		if p.Pod.Namespace == namespace && p.Pod.DeletionTimestamp == nil && s.selector.Matches(labels.Set(p.Pod.Labels)) {
+			n++
+		}
+	}
+	return n
+}
+
+func hasAllKeys(node *corev1.Node, spreads []spread) bool {
+	for i := range spreads {
+		if _, ok := node.Labels[spreads[i].key]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// spreadState holds, per constraint, the matching pods of every domain and the lowest of these numbers.
+type spreadState struct {
+	spreads  []spread
+	affinity nodeaffinity.RequiredNodeAffinity
+	domains  []map[string]int
+	lowest   []int
+}
+
+// Clone implements framework.StateData.
+func (s *spreadState) Clone() framework.StateData {
+	c := *s
+	c.lowest = slices.Clone(s.lowest)
+	c.domains = make([]map[string]int, len(s.domains))
+	for i, d := range s.domains {
+		c.domains[i] = maps.Clone(d)
+	}
+	return &c
+}
+
+// settle finds the lowest number of a constraint; with fewer domains than asked for, the missing ones count as empty.
+func (s *spreadState) settle(i int) {
+	s.lowest[i] = 0
+	if len(s.domains[i]) < s.spreads[i].minDomains {
+		return
+	}
+	lowest := math.MaxInt32
+	for _, n := range s.domains[i] {
+		lowest = min(lowest, n)
+	}
+	s.lowest[i] = lowest
+}
+
+// PreFilter counts the matching pods of every domain.
+func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
+	pod := c.Pod.Pod
+	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
+	if err != nil {
+		return nil, framework.AsStatus(err)
+	}
+	if len(spreads) == 0 {
+		return nil, framework.NewStatus(framework.Skip)
+	}
+	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
+	log := klog.FromContext(ctx)
+	s.domains = countDomains(c.Snapshot.Nodes(), len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
+		if !hasAllKeys(node.Node, spreads) {
+			return
+		}
+		for i := range spreads {
+			if spreads[i].counts(log, pod, s.affinity, node.Node) {
+				add(i, node.Node.Labels[spreads[i].key], spreads[i].matching(node, pod.Namespace))
+			}
+		}
+	})
+	for i := range spreads {
+		s.settle(i)
+	}
+	c.Write(p.Name(), s)
+	return nil, nil
+}
+
+// countDomains runs count over all nodes in parallel and sums what it adds, per constraint and domain.
+func countDomains(nodes []*framework.NodeInfo, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
+	sums := make([]map[string]int, constraints)
+	for i := range sums {
+		sums[i] = map[string]int{}
+	}
+	var mu sync.Mutex
+	framework.Parallel(len(nodes), func(from, to int) {
+		local := make([]map[string]int, constraints)
+		for i := range local {
+			local[i] = map[string]int{}
+		}
+		add := func(i int, value string, n int) { local[i][value] += n }
+		for _, node := range nodes[from:to] {
+			count(node, add)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range local {
+			for value, n := range local[i] {
+				sums[i][value] += n
+			}
+		}
+	})
+	return sums
+}
+
+// Filter rejects a node whose domain would get too far ahead of the emptiest one.
+func (p *PodTopologySpread) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
+	s := framework.State[*spreadState](c, p.Name())
+	for i := range s.spreads {
+		value, ok := node.Node.Labels[s.spreads[i].key]
+		if !ok {
+			return p.keyless
+		}
+		own := 0
+		if s.spreads[i].selector.Matches(labels.Set(c.Pod.Pod.Labels)) {
+			own = 1
+		}
+		if s.domains[i][value]+own-s.lowest[i] > s.spreads[i].maxSkew {
+			return p.skewed
+		}
+	}
+	return nil
+}
+
+// AddPod implements framework.PreFilterExtensions.
+func (p *PodTopologySpread) AddPod(ctx context.Context, c *framework.Cycle, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
+	p.shift(ctx, c, pod, node, 1)
+	return nil
+}
+
+// RemovePod implements framework.PreFilterExtensions.
+func (p *PodTopologySpread) RemovePod(ctx context.Context, c *framework.Cycle, pod *framework.PodInfo, node *framework.NodeInfo) *framework.Status {
+	p.shift(ctx, c, pod, node, -1)
+	return nil
+}
+
+func (p *PodTopologySpread) shift(ctx context.Context, c *framework.Cycle, pod *framework.PodInfo, node *framework.NodeInfo, by int) {
+	s := framework.State[*spreadState](c, p.Name())
+	if s == nil || pod.Pod.Namespace != c.Pod.Pod.Namespace || pod.Pod.DeletionTimestamp != nil || !hasAllKeys(node.Node, s.spreads) {
+		return
+	}
+	for i := range s.spreads {
+		if s.spreads[i].selector.Matches(labels.Set(pod.Pod.Labels)) &&
+			s.spreads[i].counts(klog.FromContext(ctx), c.Pod.Pod, s.affinity, node.Node) {
+			s.domains[i][node.Node.Labels[s.spreads[i].key]] += by
+			s.settle(i)
+		}
+	}
+}
+
+// EventsToRegister waits for pods the constraints count, and for nodes.
+func (*PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint {
+	counted := func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
+		for _, object := range []any{change.Old, change.New} {
+			other, ok := object.(*corev1.Pod)
+			if ok && other.Namespace == pod.Pod.Namespace && anySpreadSelects(pod.Pod, other) {
+				return framework.Queue
+			}
+		}
+		return framework.QueueSkip
+	}
+	return []framework.ClusterEventWithHint{
+		on(framework.AssignedPod, framework.Add|framework.Delete|framework.UpdatePodLabel, counted),
+		on(framework.TargetPod, framework.UpdatePodLabel, nil),
+		on(framework.Node, framework.Add|framework.Delete|framework.UpdateNodeLabel|framework.UpdateNodeTaint, nil),
+	}
+}
+
+func anySpreadSelects(pod, other *corev1.Pod) bool {
+	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
+	return err != nil || slices.ContainsFunc(spreads, func(s spread) bool { return s.selector.Matches(labels.Set(other.Labels)) })
+}

@@ -1,0 +1,125 @@
+package plugins
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/informers"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+)
+
+// spreadSelector is the constraint's selector narrowed to the pod's own values of its matchLabelKeys.
+func spreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) (labels.Selector, error) {
+	selector, err := metav1.LabelSelectorAsSelector(c.LabelSelector)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range c.MatchLabelKeys {
+		value, ok := pod.Labels[key]
+		if !ok {
+			continue
+		}
+		r, err := labels.NewRequirement(key, selection.Equals, []string{value})
+		if err != nil {
+			return nil, err
+		}
+		selector = selector.Add(*r)
+	}
+	return selector, nil
+}
+
+// defaultSpread finds the soft constraints of pods that name none.
+type defaultSpread struct {
+	services corelisters.ServiceLister
+	rcs      corelisters.ReplicationControllerLister
+	rss      appslisters.ReplicaSetLister
+	sss      appslisters.StatefulSetLister
+}
+
+func newDefaultSpread(f informers.SharedInformerFactory) defaultSpread {
+	return defaultSpread{
+		services: f.Core().V1().Services().Lister(),
+		rcs:      f.Core().V1().ReplicationControllers().Lister(),
+		rss:      f.Apps().V1().ReplicaSets().Lister(),
+		sss:      f.Apps().V1().StatefulSets().Lister(),
+	}
+}
+
+// spreads answers upstream's system defaults: hosts with a skew of 3, zones with a skew of 5, for pods that a service or
+// a controller selects.
+func (d defaultSpread) spreads(pod *corev1.Pod) ([]spread, error) {
+	selector, err := d.selector(pod)
+	if err != nil || selector.Empty() {
+		return nil, err
+	}
+	return []spread{
+		{maxSkew: 3, minDomains: 1, key: corev1.LabelHostname, selector: selector, honorAffinity: true},
+		{maxSkew: 5, minDomains: 1, key: corev1.LabelTopologyZone, selector: selector, honorAffinity: true},
+	}, nil
+}
+
+// selector joins the selectors of the pod's services and of its controller.
+func (d defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
+	set := labels.Set{}
+	services, err := d.services.Services(pod.Namespace).List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("listing services: %w", err)
+	}
+	for _, s := range services {
+		if len(s.Spec.Selector) > 0 && labels.SelectorFromValidatedSet(s.Spec.Selector).Matches(labels.Set(pod.Labels)) {
+			set = labels.Merge(set, s.Spec.Selector)
+		}
+	}
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return labels.SelectorFromValidatedSet(set), nil
+	}
+	ofOwner, rcSet, err := d.ownerSelector(pod.Namespace, owner)
+	if err != nil {
+		return nil, err
+	}
+	selector := labels.SelectorFromValidatedSet(labels.Merge(set, rcSet))
+	if ofOwner == nil {
+		return selector, nil
+	}
+	parsed, err := metav1.LabelSelectorAsSelector(ofOwner)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the selector of %s %s: %w", owner.Kind, owner.Name, err)
+	}
+	requirements, _ := parsed.Requirements()
+	return selector.Add(requirements...), nil
+}
+
+func (d defaultSpread) ownerSelector(namespace string, owner *metav1.OwnerReference) (*metav1.LabelSelector, labels.Set, error) {
+	var selector *metav1.LabelSelector
+	var set labels.Set
+	var err error
+	switch {
+	case owner.Kind == "ReplicationController" && owner.APIVersion == "v1":
+		var rc *corev1.ReplicationController
+		if rc, err = d.rcs.ReplicationControllers(namespace).Get(owner.Name); err == nil {
+			set = rc.Spec.Selector
+		}
+	case owner.Kind == "ReplicaSet" && owner.APIVersion == "apps/v1":
+		if rs, e := d.rss.ReplicaSets(namespace).Get(owner.Name); e == nil {
+			selector = rs.Spec.Selector
+		} else {
+			err = e
+		}
+	case owner.Kind == "StatefulSet" && owner.APIVersion == "apps/v1":
+		if ss, e := d.sss.StatefulSets(namespace).Get(owner.Name); e == nil {
+			selector = ss.Spec.Selector
+		} else {
+			err = e
+		}
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("getting %s %s: %w", owner.Kind, owner.Name, err)
+	}
+	return selector, set, nil
+}

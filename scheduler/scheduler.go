@@ -1,0 +1,176 @@
+// Package scheduler places pods on nodes. It takes upstream kube-scheduler's decisions, on a cluster picture that is
+// never copied.
+//
+// One goroutine takes a pod from the queue, decides, and assumes the decision in the cache, so that the next pod sees it.
+// Everything that talks to the API (binding, events, conditions, evictions) runs beside it:
+//
+//	informers -> handlers -> cache, queue
+//	loop:     Pop -> snapshot -> filter, score -> assume -+-> bind -> Scheduled
+//	            ^                 | no node               |    | failed: forget
+//	            '--- Requeue <----+-----------------------+----'
+//
+// What the API says always wins: an assumed pod is confirmed, moved or removed by what the informer delivers, and a pod
+// that is bound or gone is never queued again.
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	toolscache "k8s.io/client-go/tools/cache"
+
+	"skiff/scheduler/cache"
+	"skiff/scheduler/framework"
+	"skiff/scheduler/plugins"
+	"skiff/scheduler/queue"
+)
+
+// Scheduler is one scheduler with one profile. Make it with New.
+type Scheduler struct {
+	cfg        Config
+	client     kubernetes.Interface
+	pods       corelisters.PodLister
+	cache      *cache.Cache
+	queue      *queue.Queue
+	nominator  *queue.Nominator
+	framework  *framework.Framework
+	recorder   *recorder
+	metrics    *schedulerMetrics
+	background *background
+	writer     *statusWriter
+	synced     []toolscache.DoneChecker
+	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
+	nextNode int
+}
+
+// New wires a scheduler and registers its informers; it starts nothing.
+func New(cfg Config, deps Deps) (*Scheduler, error) {
+	cfg = cfg.Default()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("checking the scheduler's configuration: %w", err)
+	}
+	s := &Scheduler{
+		cfg:        cfg,
+		client:     deps.Client,
+		pods:       deps.Informers.Core().V1().Pods().Lister(),
+		cache:      cache.New(),
+		nominator:  queue.NewNominator(),
+		recorder:   &recorder{name: cfg.Name, client: deps.Client},
+		background: &background{},
+	}
+	s.writer = newStatusWriter(s)
+	s.metrics = newMetrics(cfg.Name, s)
+	if err := s.metrics.register(deps.Metrics); err != nil {
+		return nil, err
+	}
+	if err := s.enable(plugins.Default(s.pluginDeps(deps))); err != nil {
+		return nil, err
+	}
+	if err := s.watch(deps.Informers); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Scheduler) pluginDeps(deps Deps) plugins.Deps {
+	return plugins.Deps{
+		Client: deps.Client, Informers: deps.Informers, Recorder: s.recorder,
+		Background: s.background, Nominations: s.nominator, Observer: s.metrics,
+	}
+}
+
+// enable makes the framework and the queue of the plugins.
+func (s *Scheduler) enable(enabled []framework.Enabled) error {
+	fw, err := framework.New(enabled, s.nominator)
+	if err != nil {
+		return fmt.Errorf("enabling the scheduler's plugins: %w", err)
+	}
+	s.framework = fw
+	s.queue = queue.New(queue.Config{
+		InitialBackoff: s.cfg.InitialBackoff, MaxBackoff: s.cfg.MaxBackoff, Incoming: s.metrics.incoming,
+	}, policy{fw})
+	s.background.activate = s.queue.Activate
+	return nil
+}
+
+// noNodes stands for the plugin that rejects pods in a cluster without nodes.
+const noNodes = "NoNodes"
+
+// policy is the framework as the queue needs it: pods that found no nodes at all wait for one instead of trying again.
+type policy struct{ *framework.Framework }
+
+// Events adds what noNodes waits for.
+func (p policy) Events() map[string][]framework.ClusterEventWithHint {
+	events := maps.Clone(p.Framework.Events())
+	events[noNodes] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.Add}}}
+	return events
+}
+
+// Run schedules until ctx ends, and returns when everything it started has ended. With leader election it first waits
+// for the lease, and fails when it loses it.
+func (s *Scheduler) Run(ctx context.Context) error {
+	if s.cfg.LeaderElection {
+		return s.lead(ctx)
+	}
+	return s.run(ctx)
+}
+
+func (s *Scheduler) run(ctx context.Context) error {
+	if !toolscache.WaitFor(ctx, "scheduler", s.synced...) {
+		return nil
+	}
+	stopRecording, err := s.recorder.start(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopRecording()
+	s.background.start(ctx)
+	defer s.background.join()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.queue.Run(ctx) })
+	group.Go(func() error { return s.loop(ctx) })
+	return group.Wait()
+}
+
+func (s *Scheduler) loop(ctx context.Context) error {
+	for {
+		p := s.queue.Pop(ctx)
+		if p == nil {
+			return nil
+		}
+		s.scheduleOne(ctx, p)
+	}
+}
+
+// background runs what must not hold up the loop, and joins it.
+type background struct {
+	activate func(uid types.UID)
+	mu       sync.Mutex
+	ctx      func() context.Context
+	wg       sync.WaitGroup
+}
+
+func (b *background) start(ctx context.Context) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ctx = func() context.Context { return ctx }
+}
+
+// Go runs work under the scheduler's context. Only the loop and work itself call it, so it never races with join.
+func (b *background) Go(work func(ctx context.Context)) {
+	b.mu.Lock()
+	ctx := b.ctx()
+	b.mu.Unlock()
+	b.wg.Go(func() { work(ctx) })
+}
+
+// Activate queues a pod at once.
+func (b *background) Activate(uid types.UID) { b.activate(uid) }
+
+func (b *background) join() { b.wg.Wait() }
