@@ -18,7 +18,7 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test test-race lint bench deps test-deps bundle clean
+.PHONY: build up down clean-data test test-race lint bench e2e deps test-deps bundle clean
 
 ## build: bin/skiff with everything it needs inside
 build: bin/skiff
@@ -49,7 +49,11 @@ test-deps: deps
 ## test: every test; builds and installs what the tests need
 test: test-deps bundle build clients
 	$(GO) vet ./...
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/e2e)
+
+## e2e: the foundation's workflow with unmodified clients and real containers
+e2e: test-deps bundle build clients
+	$(GO) test -timeout 20m -count=1 ./test/e2e
 
 ## test-race: the same under the race detector, three times
 test-race: test-deps bundle build clients

@@ -10,6 +10,7 @@ import (
 	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
 	"k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
 	"k8s.io/kube-aggregator/pkg/controllers/autoregister"
+	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
 
 	"skiff/apis/server/etcd"
 )
@@ -19,6 +20,7 @@ func (s *Server) addAggregator(b builtIn) error {
 	cfg := *s.base
 	cfg.PostStartHooks = map[string]genericserver.PostStartHookConfigEntry{}
 	cfg.Serializer = aggregatorscheme.Codecs
+	describe(&cfg, aggregatoropenapi.GetOpenAPIDefinitions)
 	cfg.SkipOpenAPIInstallation = true // the aggregator serves its own merged documents
 	cfg.MergedResourceConfig = aggregator.DefaultAPIResourceConfigSource()
 	cfg.MergedResourceConfig.DisableVersions(schema.GroupVersion{Group: apiregistrationv1.GroupName, Version: "v1beta1"})

@@ -5,6 +5,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
+	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -21,6 +22,7 @@ func (s *Server) addCustomResources() error {
 	cfg := *s.base
 	cfg.PostStartHooks = map[string]genericserver.PostStartHookConfigEntry{}
 	cfg.Serializer = apiextensions.Codecs
+	describe(&cfg, extensionsopenapi.GetOpenAPIDefinitions)
 	cfg.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
 	cfg.MergedResourceConfig.DisableVersions(schema.GroupVersion{Group: apiextensionsv1.GroupName, Version: "v1beta1"})
 	codec, err := protobufCodec(apiextensions.Codecs, apiextensionsv1.SchemeGroupVersion)

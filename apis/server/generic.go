@@ -2,19 +2,15 @@ package server
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
-	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
-	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	genericserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericfilters "k8s.io/apiserver/pkg/server/filters"
@@ -22,13 +18,8 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 	"k8s.io/client-go/kubernetes"
-	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	basecompatibility "k8s.io/component-base/compatibility"
-	aggregatorscheme "k8s.io/kube-aggregator/pkg/apiserver/scheme"
-	aggregatoropenapi "k8s.io/kube-aggregator/pkg/generated/openapi"
-	"k8s.io/kube-openapi/pkg/common"
 
-	"skiff/apis/openapi"
 )
 
 // shutdownTimeout bounds the wait for open connections when the server stops.
@@ -56,7 +47,6 @@ func (s *Server) configure(b builtIn) error {
 	cfg.RuleResolver = s.config.Access.RuleResolver
 	cfg.PublicAddress = s.config.AdvertiseAddress.AsSlice()
 	cfg.ExternalAddress = externalAddress(s.config)
-	s.addOpenAPI(cfg)
 	if err := s.addServing(cfg); err != nil {
 		return err
 	}
@@ -101,23 +91,6 @@ func (s *Server) addServing(cfg *genericserver.Config) error {
 		ClientCA: s.config.Access.ClientCA,
 	}
 	return nil
-}
-
-// addOpenAPI describes every type of the three servers. The names come from a
-// scheme without hub versions, or "__internal" would appear in the documents.
-func (s *Server) addOpenAPI(cfg *genericserver.Config) {
-	namer := openapinamer.NewDefinitionNamer(clientscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
-	cfg.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(definitions, namer)
-	cfg.OpenAPIConfig.Info.Title = "Kubernetes"
-	cfg.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(definitions, namer)
-	cfg.OpenAPIV3Config.Info.Title = "Kubernetes"
-}
-
-func definitions(ref common.ReferenceCallback) map[string]common.OpenAPIDefinition {
-	out := extensionsopenapi.GetOpenAPIDefinitions(ref)
-	maps.Copy(out, aggregatoropenapi.GetOpenAPIDefinitions(ref))
-	maps.Copy(out, openapi.GetOpenAPIDefinitions(ref))
-	return out
 }
 
 // named is an effective version under the product's own gitVersion.

@@ -11,6 +11,7 @@ import (
 	genericserver "k8s.io/apiserver/pkg/server"
 	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 
+	"skiff/apis/openapi"
 	"skiff/apis/resource"
 	"skiff/apis/server/etcd"
 )
@@ -71,6 +72,8 @@ func (s *Server) addBuiltIn(b builtIn) error {
 	cfg := *s.base
 	opts := s.config.Etcd.Options(etcd.BuiltInKey, storageCodecs(b.scheme, b.codecs, b.resources), cfg.StorageObjectCountTracker)
 	cfg.RESTOptionsGetter = opts
+	cfg.SkipOpenAPIInstallation = true // see publishOpenAPI
+	describe(&cfg, openapi.GetOpenAPIDefinitions)
 	var err error
 	if s.core, err = cfg.Complete(s.config.Informers).New("skiff", s.custom.GenericAPIServer); err != nil {
 		return err
@@ -78,6 +81,7 @@ func (s *Server) addBuiltIn(b builtIn) error {
 	if err := b.install(s.core, opts); err != nil {
 		return err
 	}
+	s.publishOpenAPI(cfg.OpenAPIConfig, cfg.OpenAPIV3Config)
 	if err := s.config.Access.Issuer.Discovery(s.core.Handler.NonGoRestfulMux, cfg.ExternalAddress); err != nil {
 		return err
 	}

@@ -40,9 +40,11 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// TestMain allows for the one goroutine that an API server's log health check never ends.
+// TestMain allows for what an API server leaves behind: a health check's goroutine, and requests' timers of seconds.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/util/wait.Forever"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/util/wait.Forever"),
+		goleak.IgnoreTopFunction("k8s.io/apiserver/pkg/storage/cacher.(*watchCache).waitUntilFreshLocked.func2"))
 }
 
 // authority issues certificates.
