@@ -19,7 +19,6 @@ import (
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 	"k8s.io/client-go/kubernetes"
 	basecompatibility "k8s.io/component-base/compatibility"
-
 )
 
 // shutdownTimeout bounds the wait for open connections when the server stops.

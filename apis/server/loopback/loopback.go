@@ -161,7 +161,10 @@ func serve(h http.Handler, w *response, r *http.Request) {
 		_ = r.Body.Close() // nobody is left to tell
 	}()
 	h.ServeHTTP(w, r)
-	err = io.EOF
+	// What a cancelled handler has left unsaid must not look like a whole answer.
+	if err = context.Cause(r.Context()); err == nil {
+		err = io.EOF
+	}
 }
 
 // serverSide is the request as a server would have read it from a connection.

@@ -24,6 +24,7 @@ func Isolated() bool { return os.Getenv(marker) != "" }
 
 // Main runs the package's tests inside new namespaces; without root it runs them where they are, and Start skips.
 func Main(m *testing.M) int {
+	quiet()
 	if Isolated() {
 		if err := settle(); err != nil {
 			fmt.Fprintln(os.Stderr, "setting up the test's namespaces:", err)
