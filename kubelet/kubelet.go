@@ -177,7 +177,7 @@ func (c Config) host() (pod.Host, error) {
 	}, nil
 }
 
-// Ready is closed when the kubelet has begun to run pods.
+// Ready is closed when the kubelet runs pods and knows what the runtime has of each.
 func (k *Kubelet) Ready() <-chan struct{} { return k.ready }
 
 // Run runs pods until ctx ends. Containers keep running afterwards.
@@ -208,10 +208,11 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err := k.adopt(ctx); err != nil && ctx.Err() == nil {
 		return errors.Join(err, group.Wait())
 	}
-	stop, err := k.watch()
+	stop, err := k.watch(ctx)
 	if err != nil {
 		return errors.Join(err, group.Wait())
 	}
+	k.pods.Settle(ctx)
 	close(k.ready)
 	err = group.Wait()
 	stop()
@@ -238,8 +239,8 @@ func (k *Kubelet) adopt(ctx context.Context) error {
 	return nil
 }
 
-// watch tells the workers of the API's pods on this node, the present ones first. stop ends that.
-func (k *Kubelet) watch() (stop func(), err error) {
+// watch tells the workers of the API's pods on this node, and returns when they know the present ones. stop ends that.
+func (k *Kubelet) watch(ctx context.Context) (stop func(), err error) {
 	registration, err := k.informer.AddEventHandler(cache.FilteringResourceEventHandler{
 		FilterFunc: k.ours,
 		Handler: cache.ResourceEventHandlerFuncs{
@@ -259,6 +260,7 @@ func (k *Kubelet) watch() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("following pods: %w", err)
 	}
+	cache.WaitForCacheSync(ctx.Done(), registration.HasSynced)
 	return func() { _ = k.informer.RemoveEventHandler(registration) }, nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 
@@ -11,10 +12,10 @@ import (
 	"skiff/kubelet/cgroupfs"
 )
 
-// runCluster runs everything a server is until ctx ends or a part fails. Parts
+// runCluster runs everything a server is until asked ends or a part fails. Parts
 // stand in layers: the runtime and the API below, what uses them above.
-func runCluster(ctx context.Context, cfg *config.Config, listener net.Listener) error {
-	ctx, fail := context.WithCancelCause(ctx)
+func runCluster(asked context.Context, cfg *config.Config, listener net.Listener) error {
+	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
 	h, err := newHost(cfg, listener)
 	if err != nil {
@@ -45,7 +46,7 @@ func runCluster(ctx context.Context, cfg *config.Config, listener net.Listener) 
 	}
 	select {
 	case <-ctx.Done():
-		return ended(ctx)
+		return ended(asked, ctx)
 	case <-control.api.Ready():
 		klog.FromContext(ctx).Info("API ready", "address", h.url())
 	}
@@ -54,7 +55,7 @@ func runCluster(ctx context.Context, cfg *config.Config, listener net.Listener) 
 		return err
 	}
 	<-ctx.Done()
-	return ended(ctx)
+	return ended(asked, ctx)
 }
 
 // compose builds the components, fills the cache they share, and runs them.
@@ -87,12 +88,13 @@ func compose(ctx context.Context, h *host, control *controlPlane, runtime *runti
 	return nil
 }
 
-// ended answers why ctx ended: nil for a signal, else the failure.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != nil && cause != context.Canceled { //nolint:errorlint // the very value that cancelling sets
-		return cause
+// ended answers why ctx ended: nil when asked did, by a signal, else the failure of a part.
+func ended(asked, ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if asked.Err() != nil && errors.Is(cause, context.Cause(asked)) {
+		return nil
 	}
-	return nil
+	return cause
 }
 
 // building names the part of a cluster that could not be built.

@@ -111,7 +111,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	n.server, err = server.New(server.Config{
 		Address: net.JoinHostPort(h.BindAddress, strconv.Itoa(h.KubeletPort)), NodeName: h.node, Version: config.GitVersion(),
 	}, server.Deps{
-		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics,
+		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Settled: n.kubelet.Ready(),
 	})
 	if err != nil {
 		return nil, building("kubelet's endpoint", err)

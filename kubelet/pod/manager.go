@@ -2,6 +2,7 @@ package pod
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -90,6 +91,20 @@ func (m *Manager) update(pod *corev1.Pod, removed bool) {
 	}
 }
 
+// Settle waits until every worker that there is now has looked at its pod once, so that what the runtime has of it is known.
+func (m *Manager) Settle(ctx context.Context) {
+	m.mu.Lock()
+	workers := slices.Collect(maps.Values(m.workers))
+	m.mu.Unlock()
+	for _, w := range workers {
+		select {
+		case <-w.looked:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Orphan ends what the runtime has of a pod that the API doesn't, found at the node's start.
 func (m *Manager) Orphan(s cri.Sandbox) {
 	pod := &corev1.Pod{}
@@ -144,10 +159,7 @@ func (m *Manager) Evict(uid types.UID, reason, message string, grace time.Durati
 // Pods are the pods of the node with their present status, by namespace and name.
 func (m *Manager) Pods() []*corev1.Pod {
 	m.mu.Lock()
-	workers := make([]*worker, 0, len(m.workers))
-	for _, w := range m.workers {
-		workers = append(workers, w)
-	}
+	workers := slices.Collect(maps.Values(m.workers))
 	m.mu.Unlock()
 	var out []*corev1.Pod
 	for _, w := range workers {

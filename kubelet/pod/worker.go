@@ -38,6 +38,7 @@ type Deps struct {
 type worker struct {
 	deps   Deps
 	wake   chan struct{}
+	looked chan struct{} // closed after the first look
 	probes *probes.Set
 	steps  sync.WaitGroup
 
@@ -57,7 +58,7 @@ type worker struct {
 
 func newWorker(deps Deps, pod *corev1.Pod) *worker {
 	w := &worker{
-		deps: deps, wake: make(chan struct{}, 1), pod: pod, memory: NewMemory(), cancels: map[string]context.CancelFunc{},
+		deps: deps, wake: make(chan struct{}, 1), looked: make(chan struct{}), pod: pod, memory: NewMemory(), cancels: map[string]context.CancelFunc{},
 		busy:   Busy{Starting: map[string]bool{}, Killing: map[string]time.Time{}, Removing: map[string]bool{}},
 		status: pod.Status, told: map[string]bool{},
 	}
@@ -114,6 +115,8 @@ func (w *worker) run(ctx context.Context) {
 	defer w.probes.Close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	first := sync.OnceFunc(func() { close(w.looked) })
+	defer first()
 	for {
 		select {
 		case <-ctx.Done():
@@ -122,6 +125,7 @@ func (w *worker) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		next, gone := w.look(ctx)
+		first()
 		if gone {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,22 +20,22 @@ func (s *Server) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", s.healthz)
 	mux.HandleFunc("/healthz/", s.healthz)
-	mux.HandleFunc("GET /pods", s.pods)
-	mux.HandleFunc("GET /pods/", s.pods)
-	mux.HandleFunc("GET /runningpods/", s.runningPods)
+	mux.HandleFunc("GET /pods", s.settled(s.pods))
+	mux.HandleFunc("GET /pods/", s.settled(s.pods))
+	mux.HandleFunc("GET /runningpods/", s.settled(s.runningPods))
 	mux.HandleFunc("GET /configz", s.configz)
 	mux.HandleFunc("GET /stats/summary", s.summary)
-	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.containerLogs)
+	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", s.settled(s.containerLogs))
 	for _, with := range []string{"{namespace}/{pod}/{container}", "{namespace}/{pod}/{uid}/{container}"} {
-		mux.HandleFunc("GET /exec/"+with, s.exec)
-		mux.HandleFunc("POST /exec/"+with, s.exec)
-		mux.HandleFunc("GET /attach/"+with, s.attach)
-		mux.HandleFunc("POST /attach/"+with, s.attach)
-		mux.HandleFunc("POST /run/"+with, s.run)
+		mux.HandleFunc("GET /exec/"+with, s.settled(s.exec))
+		mux.HandleFunc("POST /exec/"+with, s.settled(s.exec))
+		mux.HandleFunc("GET /attach/"+with, s.settled(s.attach))
+		mux.HandleFunc("POST /attach/"+with, s.settled(s.attach))
+		mux.HandleFunc("POST /run/"+with, s.settled(s.run))
 	}
 	for _, with := range []string{"{namespace}/{pod}", "{namespace}/{pod}/{uid}"} {
-		mux.HandleFunc("GET /portForward/"+with, s.portForward)
-		mux.HandleFunc("POST /portForward/"+with, s.portForward)
+		mux.HandleFunc("GET /portForward/"+with, s.settled(s.portForward))
+		mux.HandleFunc("POST /portForward/"+with, s.settled(s.portForward))
 	}
 	mux.Handle("GET /metrics", process)
 	mux.HandleFunc("GET /metrics/resource", s.resourceMetrics)
@@ -44,6 +45,24 @@ func (s *Server) routes() (http.Handler, error) {
 		http.Error(w, "logs endpoint is disabled.", http.StatusMethodNotAllowed)
 	})
 	return mux, nil
+}
+
+// settled makes a request wait until the node's pods are known, so that a starting node never denies a pod that runs.
+func (s *Server) settled(next http.HandlerFunc) http.HandlerFunc {
+	if s.deps.Settled == nil {
+		return next
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		timeout := time.NewTimer(settleTimeout)
+		defer timeout.Stop()
+		select {
+		case <-s.deps.Settled:
+			next(w, r)
+		case <-r.Context().Done():
+		case <-timeout.C:
+			refuse(w, http.StatusServiceUnavailable, "the node is starting and does not know its pods yet: try again")
+		}
+	}
 }
 
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {

@@ -87,6 +87,8 @@ type Deps struct {
 	Streams     Streams
 	Logs        Logs
 	Stats       Stats
+	// Settled, if set, is closed once Pods knows the node's pods and their containers; requests for them wait for it.
+	Settled <-chan struct{}
 	// Healthy answers why the kubelet does not work, or nil; a nil func means it does.
 	Healthy func() error
 	// Metrics are further metrics for /metrics, Probes those for /metrics/probes; nil means none.
@@ -110,6 +112,8 @@ const (
 	headerTimeout  = 32 * time.Second
 	requestTimeout = 4 * time.Hour
 	idleTimeout    = 90 * time.Second
+	// settleTimeout is how long a request waits for the pods to be known.
+	settleTimeout = 10 * time.Second
 	// farewell is how long requests may take to end after the context has.
 	farewell = time.Second
 )

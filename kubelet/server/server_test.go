@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -356,4 +358,25 @@ func TestRunEndsOpenStreams(t *testing.T) {
 		t.Error("the client's stream goes on")
 	}
 	_ = typed.Close()
+}
+
+// TestUnsettled asks a node that does not know its pods yet.
+func TestUnsettled(t *testing.T) {
+	t.Parallel()
+	settled := make(chan struct{})
+	s := &Server{deps: Deps{Settled: settled}}
+	answered := make(chan struct{})
+	handler := s.settled(func(http.ResponseWriter, *http.Request) { close(answered) })
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() {
+		handler(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/pods", nil))
+	})
+	select {
+	case <-answered:
+		t.Error("answered before the pods were known")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(settled)
+	<-answered
 }

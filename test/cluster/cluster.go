@@ -39,7 +39,7 @@ type Cluster struct {
 	Open, Auth *registry.Registry // after ServeImages
 
 	t     testing.TB
-	ended chan struct{}
+	ended chan error // gets the server's exit
 }
 
 // Binary answers the path of something that make built.
@@ -146,15 +146,13 @@ func (c *Cluster) Launch() {
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	c.Server, c.ended = cmd, ended
 }
 
 // Stop signals the server, waits for its end and answers how long that took.
+// SIGTERM must end it with exit code 0.
 func (c *Cluster) Stop(signal syscall.Signal) time.Duration {
 	if c.Server == nil {
 		return 0
@@ -162,7 +160,10 @@ func (c *Cluster) Stop(signal syscall.Signal) time.Duration {
 	began := time.Now()
 	_ = c.Server.Process.Signal(signal)
 	select {
-	case <-c.ended:
+	case err := <-c.ended:
+		if err != nil && signal == syscall.SIGTERM {
+			c.t.Errorf("the server ended with %v on SIGTERM", err)
+		}
 	case <-time.After(20 * time.Second):
 		c.t.Errorf("the server did not end on %s", signal)
 		_ = c.Server.Process.Kill()
