@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +33,7 @@ type Node struct {
 	stopped chan error
 }
 
-// Start runs a runtime until the test ends. It skips where there is no root or no bundle of runtime binaries.
+// Start runs a runtime until the test ends. It skips where there is no root.
 func Start(t *testing.T) *Node {
 	t.Helper()
 	if !Isolated() {
@@ -172,15 +171,29 @@ func writeCNI(t *testing.T, dir string) {
 	}
 }
 
-// bundleDir finds build/bundle at the module's root.
+// bundleDir finds build/bundle at the module's root, which lies above the directory that a test runs in.
 func bundleDir(t *testing.T) string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(file), "..", "..", "..", "build", "bundle")
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !exists(filepath.Join(root, "go.mod")) {
+		if root == filepath.Dir(root) {
+			t.Fatal("the test does not run inside the module")
+		}
+		root = filepath.Dir(root)
+	}
+	dir := filepath.Join(root, "build", "bundle")
 	for _, name := range []string{"runc", "containerd-shim-runc-v2", "bridge", "host-local", "pause"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			t.Skipf("needs the runtime bundle (make bundle): %v", err)
+		if !exists(filepath.Join(dir, name)) {
+			t.Fatalf("the runtime bundle lacks %s: run `make bundle` first", name)
 		}
 	}
 	return dir
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
