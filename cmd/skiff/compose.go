@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime/debug"
 
 	"k8s.io/klog/v2"
 
@@ -17,6 +19,9 @@ import (
 func runCluster(asked context.Context, cfg *config.Config, listener net.Listener) error {
 	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	h, err := newHost(cfg, listener)
 	if err != nil {
 		return err
@@ -72,6 +77,7 @@ func compose(ctx context.Context, h *host, control *controlPlane, runtime *runti
 		defer node.handOver(l)
 	}
 	control.informers.Start(l.ctx.Done())
+	l.run("memory", settleMemory)
 	l.run("controllers", components.controllers.Run)
 	l.run("scheduler", components.scheduler.Run)
 	if components.hollow != nil {

@@ -30,8 +30,9 @@ const (
 	quotaBytes         = 8 << 30
 	snapshotCount      = 10000
 	lockFile           = "skiff.lock"
-	// One voter elects itself, so the election timeout is only a delay at start.
-	tickMillis, electionMillis = 10, 100
+	// One voter elects itself, so the election timeout is only a delay at start: one to five ticks (etcd skips
+	// four). Each tick wakes three goroutines for as long as the server runs.
+	tickMillis, electionMillis = 20, 100
 )
 
 // Config says where the state lives. Exactly one of Dir and Servers is used:
