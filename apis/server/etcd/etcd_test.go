@@ -92,3 +92,18 @@ func TestKeys(t *testing.T) {
 		t.Errorf("custom resource: %s", got)
 	}
 }
+
+func BenchmarkStart(b *testing.B) {
+	dir := b.TempDir()
+	for b.Loop() {
+		e, err := etcd.Start(b.Context(), etcd.Config{Dir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
