@@ -18,7 +18,11 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test test-race lint bench e2e deps test-deps bundle clean
+.PHONY: build up down clean-data test test-race lint bench e2e deps test-deps bundle clean generate fmt deadcode help
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## build: bin/skiff with everything it needs inside
 build: bin/skiff
@@ -49,9 +53,9 @@ test-deps: deps
 ## test: every test; builds and installs what the tests need
 test: test-deps bundle build clients
 	$(GO) vet ./...
-	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v /test/e2e)
+	$(GO) test -timeout 20m ./...
 
-## e2e: the foundation's workflow with unmodified clients and real containers
+## e2e: only the workflow with unmodified clients and real containers
 e2e: test-deps bundle build clients
 	$(GO) test -timeout 20m -count=1 ./test/e2e
 
@@ -62,6 +66,21 @@ test-race: test-deps bundle build clients
 ## bench: start-up times, memory, CPU and size; five runs of a minute and a half
 bench: build clients
 	$(GO) test -tags bench -count=1 -timeout 30m -run TestStart -v ./test/bench
+
+TOOL := $(GO) tool -modfile=tools.mod
+
+## generate: apis/openapi and apis/declarative from the types of k8s.io/api
+generate:
+	hack/openapi.sh
+	hack/declarative.sh
+
+## fmt: format as the linter wants it
+fmt:
+	$(TOOL) gofumpt -w apis cmd config controllers hack internal kubelet scheduler test
+
+## deadcode: functions that neither the binary nor a test reaches
+deadcode:
+	$(TOOL) deadcode -test ./...
 
 ## lint: golangci-lint with .golangci.yml
 lint: bin/golangci-lint

@@ -4,11 +4,9 @@ set -eu
 cd "$(dirname "$0")/.."
 header=$(mktemp)
 trap 'rm -f "$header"' EXIT
-version=$(go list -m -f '{{.Version}}' k8s.io/api)
 file=zz_generated.validations.go
-: "${VALIDATION_GEN:=go run k8s.io/code-generator/cmd/validation-gen@$version}"
-# shellcheck disable=SC2046,SC2086 # lists
-$VALIDATION_GEN --go-header-file "$header" --output-file $file \
+# shellcheck disable=SC2046 # a list
+go tool -modfile=tools.mod validation-gen --go-header-file "$header" --output-file $file \
 	--readonly-pkg k8s.io/apimachinery/pkg/api/resource \
 	--readonly-pkg k8s.io/apimachinery/pkg/runtime \
 	--readonly-pkg k8s.io/apimachinery/pkg/runtime/schema \

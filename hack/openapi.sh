@@ -4,9 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 gen=$(mktemp -d)
 trap 'rm -rf "$gen"' EXIT
-version=$(go list -m -f '{{.Version}}' k8s.io/kube-openapi)
 : >"$gen/header"
-go run "k8s.io/kube-openapi/cmd/openapi-gen@$version" \
+go tool -modfile=tools.mod openapi-gen \
 	--go-header-file "$gen/header" \
 	--output-dir apis/openapi --output-pkg skiff/apis/openapi --output-file zz_generated.openapi.go \
 	--report-filename "$gen/violations" \
