@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"skiff/config"
+	"skiff/kubelet/cgroupfs"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/network"
 	"skiff/kubelet/proxy"
@@ -45,6 +46,10 @@ func clean(c *cobra.Command, cfg *config.Config) error {
 	dirs := []string{cfg.RunDir(), cfg.DataDir}
 	if cfg.NoNode || os.Geteuid() != 0 {
 		return errors.Join(os.RemoveAll(cfg.DataDir), removeKubeconfig(cfg))
+	}
+	// Where the host mounts no cgroup hierarchies the server did, but for itself only.
+	if err := cgroupfs.Ensure(); err != nil {
+		return err
 	}
 	h := &host{Config: cfg}
 	errs := []error{teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()})}

@@ -182,6 +182,11 @@ func (l *launched) nodeReady(ctx context.Context, client kubernetes.Interface) e
 		if err := l.alive(); err != nil {
 			return false, err
 		}
+		// What the API knows of the node may be from before this start; a lease renewed since is not.
+		lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, name, metav1.GetOptions{})
+		if err != nil || lease.Spec.RenewTime == nil || lease.Spec.RenewTime.Time.Before(l.start) {
+			return false, nil //nolint:nilerr // not there yet
+		}
 		node, err := client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return false, nil //nolint:nilerr // not registered yet

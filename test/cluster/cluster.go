@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"skiff/config"
 	"skiff/internal/ociimage"
 	"skiff/test/images"
 	"skiff/test/netns"
@@ -103,10 +104,56 @@ func (c *Cluster) Clean() error {
 	return nil
 }
 
+// Traces answers what is left of the server on this machine: files, mounts,
+// cgroups, links, tables and processes.
+func (c *Cluster) Traces() []string {
+	cfg := config.Config{DataDir: c.DataDir()}
+	var found []string
+	for _, pattern := range []string{c.DataDir(), cfg.RunDir(), c.Kubeconfig, "/sys/fs/cgroup/" + cfg.CgroupParent(), "/sys/fs/cgroup/*/" + cfg.CgroupParent()} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		found = append(found, paths...)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, c.DataDir()+"/") || strings.Contains(line, cfg.RunDir()+"/") {
+			found = append(found, "the mount "+strings.TrimSpace(line))
+		}
+	}
+	links, err := Output(c.NS.Command(context.WithoutCancel(c.t.Context()), "ip", "-br", "link"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(links) {
+		if name := strings.Fields(line)[0]; name == cfg.Instance() || name == cfg.DNSLink() {
+			found = append(found, "the link "+name)
+		}
+	}
+	programs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, path := range programs {
+		raw, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(raw), cfg.RunDir()+"/") {
+			found = append(found, "the process "+strings.ReplaceAll(string(raw), "\x00", " "))
+		}
+	}
+	return found
+}
+
 func (c *Cluster) remove() {
 	c.Stop(syscall.SIGTERM)
 	if err := c.Clean(); err != nil {
 		c.t.Error(err)
+	}
+	for _, trace := range c.Traces() {
+		c.t.Errorf("skiff clean left %s", trace)
 	}
 	if c.t.Failed() {
 		c.t.Logf("the server's log is kept: %s", c.LogFile())
@@ -123,8 +170,17 @@ func (c *Cluster) LogFile() string { return filepath.Join(c.Dir, "server.log") }
 // Start runs the server and waits for its node.
 func (c *Cluster) Start() {
 	c.t.Helper()
+	began := time.Now()
 	c.Launch()
 	WaitFor(c.t, "the node to be Ready", time.Minute, func() error {
+		// A lease from before this start says nothing of it.
+		renewed, err := c.Try("get", "lease", "-n", "kube-node-lease", "node-1", "-o", "jsonpath={.spec.renewTime}")
+		if err != nil {
+			return err
+		}
+		if at, err := time.Parse(time.RFC3339, renewed); err != nil || at.Before(began) {
+			return fmt.Errorf("its lease was renewed at %q (%w)", renewed, err)
+		}
 		out, err := c.Try("get", "node", "node-1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 		if err == nil && out != "True" {
 			err = fmt.Errorf("Ready is %q", out)

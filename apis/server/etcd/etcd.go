@@ -18,8 +18,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver"
-	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
@@ -32,10 +30,9 @@ const (
 	quotaBytes         = 8 << 30
 	snapshotCount      = 10000
 	lockFile           = "skiff.lock"
-	// Each tick wakes three goroutines for as long as the server runs. The start does not wait for them: see elect.
-	tickMillis, electionMillis = 100, 1000
-	// electAgain is the wait before the member is asked to stand for election once more.
-	electAgain = 2 * time.Millisecond
+	// One voter elects itself, so the election timeout is only a delay at start: one to five ticks (etcd skips
+	// four). Each tick wakes three goroutines for as long as the server runs.
+	tickMillis, electionMillis = 20, 100
 )
 
 // Config says where the state lives. Exactly one of Dir and Servers is used:
@@ -92,9 +89,6 @@ func start(ctx context.Context, c Config) (*Etcd, error) {
 		return nil, errors.Join(fmt.Errorf("starting etcd in %s: %w", c.Dir, err), lock.Close())
 	}
 	e := &Etcd{member: member, lock: lock, compactor: noCompactor{}}
-	if err := elect(ctx, member.Server); err != nil {
-		return nil, errors.Join(fmt.Errorf("electing the member in %s: %w", c.Dir, err), e.Close())
-	}
 	select {
 	case <-member.Server.ReadyNotify():
 	case err = <-member.Err():
@@ -108,31 +102,6 @@ func start(ctx context.Context, c Config) (*Etcd, error) {
 	}
 	e.Client = inProcess(ctx, member.Server)
 	return e, nil
-}
-
-// elect makes the only member stand for election at once rather than after the
-// election timeout, whose purpose is to hear of a leader that can't be there.
-// It stands as soon as it has applied its own membership.
-func elect(ctx context.Context, s *etcdserver.EtcdServer) error {
-	id := uint64(s.MemberID())
-	if members := s.Cluster().Members(); len(members) != 1 || uint64(members[0].ID) != id {
-		return nil
-	}
-	tick := time.NewTicker(electAgain)
-	defer tick.Stop()
-	for s.Leader() == 0 {
-		if err := s.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id, From: &id}); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-s.StopNotify():
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
 
 func memberConfig(dir string) *embed.Config {
