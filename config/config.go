@@ -163,7 +163,7 @@ func (c *Config) validateEtcd() error {
 		}
 	}
 	if (c.EtcdCert == "") != (c.EtcdKey == "") {
-		return &Error{"etcd-cert", "a certificate needs its key and a key its certificate", "give both etcd-cert and etcd-key, or neither"}
+		return &Error{"etcd-certfile", "a certificate needs its key and a key its certificate", "give both etcd-certfile and etcd-keyfile, or neither"}
 	}
 	return nil
 }

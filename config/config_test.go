@@ -50,7 +50,7 @@ func TestValidate(t *testing.T) {
 		"DNS outside Services": {func(c *Config) { c.ClusterDNS = "10.97.0.10" }, "cluster-dns"},
 		"domain":               {func(c *Config) { c.ClusterDomain = "cluster_local" }, "cluster-domain"},
 		"etcd":                 {func(c *Config) { c.EtcdServers = []string{"host:2379"} }, "etcd-servers"},
-		"etcd certificate":     {func(c *Config) { c.EtcdCert = "/x" }, "etcd-cert"},
+		"etcd certificate":     {func(c *Config) { c.EtcdCert = "/x" }, "etcd-certfile"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

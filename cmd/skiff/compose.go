@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"runtime/debug"
 
@@ -16,13 +15,13 @@ import (
 
 // runCluster runs everything a server is until asked ends or a part fails. Parts
 // stand in layers: the runtime and the API below, what uses them above.
-func runCluster(asked context.Context, cfg *config.Config, listener net.Listener) error {
+func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	h, err := newHost(cfg, listener)
+	h, err := newHost(cfg, open)
 	if err != nil {
 		return err
 	}

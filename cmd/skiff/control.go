@@ -69,7 +69,7 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 	c.api, err = server.New(server.Config{
 		Etcd: c.etcd, Loopback: c.loopback, Informers: c.informers, Access: c.access,
 		Serving: server.Serving{
-			Listener: h.listener,
+			Listener: h.ports.api,
 			CertFile: h.pki.File("apiserver.crt"), KeyFile: h.pki.File("apiserver.key"),
 			ProxyCertFile: h.pki.File("front-proxy-client.crt"), ProxyKeyFile: h.pki.File("front-proxy-client.key"),
 		},

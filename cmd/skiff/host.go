@@ -17,15 +17,15 @@ import (
 type host struct {
 	*config.Config
 
-	listener  net.Listener
+	ports     ports
 	pki       *pki.PKI
 	node      string       // name of the node; "" without one
 	addresses []netip.Addr // of the node, the primary one first
 	advertise netip.Addr   // where the cluster reaches the API
 }
 
-func newHost(cfg *config.Config, listener net.Listener) (*host, error) {
-	h := &host{Config: cfg, listener: listener}
+func newHost(cfg *config.Config, open ports) (*host, error) {
+	h := &host{Config: cfg, ports: open}
 	var err error
 	if !cfg.NoNode {
 		if h.node, err = cfg.Node(); err != nil {
@@ -92,7 +92,7 @@ func firstRange(cluster netip.Prefix) netip.Prefix {
 
 // port is the one the API listens on.
 func (h *host) port() int {
-	if a, ok := h.listener.Addr().(*net.TCPAddr); ok {
+	if a, ok := h.ports.api.Addr().(*net.TCPAddr); ok {
 		return a.Port
 	}
 	return h.Port

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"path/filepath"
-	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -109,7 +107,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 		return nil, building("kubelet's endpoint", err)
 	}
 	n.server, err = server.New(server.Config{
-		Address: net.JoinHostPort(h.BindAddress, strconv.Itoa(h.KubeletPort)), NodeName: h.node, Version: config.GitVersion(),
+		Listener: h.ports.kubelet, NodeName: h.node, Version: config.GitVersion(),
 	}, server.Deps{
 		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Settled: n.kubelet.Ready(),
 	})
@@ -118,7 +116,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	}
 	port, err := n.server.Listen(ctx)
 	if err != nil {
-		return nil, &config.Error{Key: "kubelet-port", Problem: err.Error(), Remedy: "stop what listens there, or give another port with --kubelet-port (0 takes any free one)"}
+		return nil, building("kubelet's endpoint", err)
 	}
 	n.reporter, err = node.New(node.Config{
 		Name: h.node, IPs: h.addresses, Port: port, Version: config.GitVersion(), Root: h.DataDir,

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"skiff/config"
 	"skiff/config/pki"
 )
@@ -15,6 +17,9 @@ func preflight(cfg *config.Config) error {
 	if !cfg.NoNode && os.Geteuid() != 0 {
 		return fmt.Errorf("running containers needs root: run it with sudo, or add --no-node for the control plane alone")
 	}
+	if err := capable(); err != nil && !cfg.NoNode {
+		return err
+	}
 	if _, err := cfg.Node(); err != nil && !cfg.NoNode {
 		return err
 	}
@@ -22,4 +27,28 @@ func preflight(cfg *config.Config) error {
 		return err
 	}
 	return pki.Check(pki.Config{Dir: filepath.Join(cfg.DataDir, "pki")})
+}
+
+// needed are the capabilities without which no container can be run (capabilities(7)).
+var needed = []struct { //nolint:gochecknoglobals // a table
+	name   string
+	number uint
+}{
+	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT},
+	{"CAP_CHOWN", unix.CAP_CHOWN}, {"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_KILL", unix.CAP_KILL},
+}
+
+// capable reports a capability that root lacks here, as in a container that is not privileged.
+func capable() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("reading this process's capabilities: %w", err)
+	}
+	for _, c := range needed {
+		if sets[c.number/32].Effective&(1<<(c.number%32)) == 0 {
+			return fmt.Errorf("running containers needs the capability %s, which root lacks here: start skiff on the host or in a privileged container, or add --no-node for the control plane alone", c.name)
+		}
+	}
+	return nil
 }

@@ -44,11 +44,11 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	if err := preflight(cfg); err != nil {
 		return err
 	}
-	listener, err := listen(ctx, cfg)
+	ports, err := listen(ctx, cfg)
+	defer ports.close()
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
 	unlock, err := cfg.LockDataDir()
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func serve(ctx context.Context, cfg *config.Config) error {
 			klog.FromContext(ctx).Error(err, "releasing the data directory")
 		}
 	}()
-	return runCluster(ctx, cfg, listener)
+	return runCluster(ctx, cfg, ports)
 }
 
 func setVerbosity(v int) error {
@@ -70,16 +70,40 @@ func setVerbosity(v int) error {
 	return nil
 }
 
-func listen(ctx context.Context, cfg *config.Config) (net.Listener, error) {
-	address := net.JoinHostPort(cfg.BindAddress, strconv.Itoa(cfg.Port))
+// ports are what the server listens on for others.
+type ports struct {
+	api     net.Listener
+	kubelet net.Listener // nil without a node
+}
+
+func listen(ctx context.Context, cfg *config.Config) (p ports, err error) {
+	if p.api, err = listenAt(ctx, "port", cfg.BindAddress, cfg.Port); err != nil || cfg.NoNode {
+		return p, err
+	}
+	p.kubelet, err = listenAt(ctx, "kubelet-port", cfg.BindAddress, cfg.KubeletPort)
+	return p, err
+}
+
+// close closes what nothing has served; a listener that was served is closed already.
+func (p ports) close() {
+	for _, l := range []net.Listener{p.api, p.kubelet} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+}
+
+// listenAt opens the port that the key of the configuration names.
+func listenAt(ctx context.Context, key, host string, port int) (net.Listener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, &config.Error{Key: "port", Problem: address + " is in use", Remedy: "stop what listens there, or give another port with --port (0 takes any free one)"}
+		return nil, &config.Error{Key: key, Problem: address + " is in use", Remedy: fmt.Sprintf("stop what listens there, or give another port with --%s (0 takes any free one)", key)}
 	case errors.Is(err, syscall.EACCES):
-		return nil, &config.Error{Key: "port", Problem: address + " needs more privilege", Remedy: "give a port above 1023 with --port"}
+		return nil, &config.Error{Key: key, Problem: address + " needs more privilege", Remedy: fmt.Sprintf("give a port above 1023 with --%s", key)}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, &config.Error{Key: "bind-address", Problem: cfg.BindAddress + " is not an address of this host", Remedy: "give one that is, or 0.0.0.0 for all"}
+		return nil, &config.Error{Key: "bind-address", Problem: host + " is not an address of this host", Remedy: "give one that is, or 0.0.0.0 for all"}
 	case err != nil:
 		return nil, fmt.Errorf("listening on %s: %w", address, err)
 	}

@@ -33,6 +33,7 @@ func TestBadInput(t *testing.T) {
 		files map[string]string // below the test's directory
 		flags []string
 		user  uint32
+		lacks string // a capability
 		want  []string
 	}{
 		{name: "unknown key", files: map[string]string{"c.yaml": "prot: 1\n"}, want: []string{"c.yaml:1", `"prot"`, `"port"`}},
@@ -42,6 +43,11 @@ func TestBadInput(t *testing.T) {
 		{name: "overlapping ranges", files: map[string]string{"c.yaml": "service-cidr: 10.244.0.0/24\n"}, want: []string{"service-cidr", "overlaps"}},
 		{name: "unknown flag", files: map[string]string{"c.yaml": ""}, flags: []string{"--prot=1"}, want: []string{"--prot", "--help"}},
 		{name: "taken port", files: map[string]string{"c.yaml": ""}, flags: []string{"--no-node"}, want: []string{"6443", "--port"}},
+		{name: "taken kubelet port", files: map[string]string{"c.yaml": "port: 0\nkubelet-port: 6443\n"}, want: []string{"kubelet-port", "6443", "in use", "--kubelet-port"}},
+		{name: "half a client certificate", files: map[string]string{"c.yaml": "etcd-certfile: /x\n"}, want: []string{"etcd-certfile", "etcd-keyfile"}},
+		{name: "no such address", files: map[string]string{"c.yaml": "bind-address: 198.51.100.7\n"}, want: []string{"bind-address", "198.51.100.7", "not an address"}},
+		{name: "a file for a directory", files: map[string]string{"c.yaml": "port: 0\n", "data": ""}, want: []string{"data-dir", "not a directory"}},
+		{name: "no capability", files: map[string]string{"c.yaml": "port: 0\n"}, lacks: "net_admin", want: []string{"CAP_NET_ADMIN", "privileged", "--no-node"}},
 		{name: "no privilege", files: map[string]string{"c.yaml": "port: 0\n"}, user: 65534, want: []string{"root", "--no-node"}},
 		{name: "newer data", files: map[string]string{"c.yaml": "port: 0\nno-node: true\n", "data/format": "99\n"}, want: []string{"data", "newer", "99"}},
 		{name: "corrupt PKI", files: map[string]string{"c.yaml": "port: 0\nno-node: true\n", "data/pki/ca.crt": "rubbish", "data/pki/ca.key": "rubbish"}, want: []string{"pki/ca.crt"}},
@@ -62,6 +68,9 @@ func TestBadInput(t *testing.T) {
 			before := listing(t, dir)
 			flags := append([]string{"server", "--config=" + dir + "/c.yaml", "--data-dir=" + dir + "/data", "--kubeconfig=" + dir + "/kubeconfig"}, tc.flags...)
 			cmd := ns.Command(t.Context(), cluster.Binary(t, "bin/skiff"), flags...)
+			if tc.lacks != "" {
+				cmd = ns.Command(t.Context(), "setpriv", append([]string{"--bounding-set=-" + tc.lacks, "--inh-caps=-" + tc.lacks, cluster.Binary(t, "bin/skiff")}, flags...)...)
+			}
 			if tc.user != 0 { // nsenter needs root itself; this refusal does not depend on the namespace
 				program := filepath.Join(dir, "skiff")
 				if out, err := exec.CommandContext(t.Context(), "cp", cluster.Binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {

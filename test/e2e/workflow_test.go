@@ -274,6 +274,15 @@ func testStreams(t *testing.T, c *cluster.Cluster) {
 	if out, err := tty.CombinedOutput(); err != nil || !strings.Contains(string(out), "a terminal of agent") {
 		t.Errorf("exec -it: %v\n%s", err, out)
 	}
+	c.Kubectl(t, "run", "echo", "--image="+cluster.OpenRegistry+"/agent:v1", "--stdin", "--attach=false", "--restart=Never", "--command", "--", "sh", "-c", "read line; echo heard $line")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/echo", "--timeout=60s")
+	attach := c.Command("kubectl", "attach", "-i", "echo")
+	attach.Stdin = strings.NewReader("hello\n")
+	if out, err := cluster.Output(attach); err != nil || !strings.Contains(out, "heard hello") {
+		t.Errorf("attach: %v\n%s", err, out)
+	}
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/echo", "--timeout=30s")
+	c.Kubectl(t, "delete", "pod", "echo")
 	if _, err := c.Try("exec", "agent", "--", "sh", "-c", "exit 7"); err == nil || !strings.Contains(err.Error(), "exit code 7") {
 		t.Errorf("exec of a failing command: %v", err)
 	}
