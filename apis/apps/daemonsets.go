@@ -40,7 +40,10 @@ func daemonSets() resource.Definition[*appsv1.DaemonSet] {
 		Spec:           func(d D) any { return &d.Spec },
 		Status:         func(d D) any { return &d.Status },
 		ValidateStatus: validateDaemonSetStatus,
-		Columns:        daemonSetColumns(),
+		PrepareStatus: func(_ context.Context, obj, old D) {
+			metav1.SetMetaDataAnnotation(&obj.ObjectMeta, templateGeneration, old.Annotations[templateGeneration])
+		},
+		Columns: daemonSetColumns(),
 	}
 }
 
@@ -81,6 +84,10 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		setTo(&s.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
 	setTo(&s.RevisionHistoryLimit, 10)
+	// there before the fields' managers are noted, as if the client had sent it
+	if _, ok := d.Annotations[templateGeneration]; !ok {
+		metav1.SetMetaDataAnnotation(&d.ObjectMeta, templateGeneration, "0")
+	}
 }
 
 func prepareDaemonSet(_ context.Context, obj, old *appsv1.DaemonSet) {
@@ -93,10 +100,7 @@ func prepareDaemonSet(_ context.Context, obj, old *appsv1.DaemonSet) {
 	if was != nil && !equality.Semantic.DeepEqual(&obj.Spec.Template, was) {
 		generation++
 	}
-	if obj.Annotations == nil {
-		obj.Annotations = map[string]string{}
-	}
-	obj.Annotations[templateGeneration] = strconv.FormatInt(generation, 10)
+	metav1.SetMetaDataAnnotation(&obj.ObjectMeta, templateGeneration, strconv.FormatInt(generation, 10))
 }
 
 func validateDaemonSet(_ context.Context, obj, old *appsv1.DaemonSet) (errs field.ErrorList) {

@@ -15,8 +15,6 @@ import (
 	"skiff/apis/validate"
 )
 
-const mutableStatefulSet = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
-
 func validateStatefulSet(_ context.Context, obj, old *appsv1.StatefulSet) (errs field.ErrorList) {
 	at, s := field.NewPath("spec"), &obj.Spec
 	w := workload{kind: "statefulset", selector: s.Selector, template: withClaims(s), badSelector: ""}
@@ -28,10 +26,15 @@ func validateStatefulSet(_ context.Context, obj, old *appsv1.StatefulSet) (errs 
 	}
 	errs = append(errs, validateSetStrategy(&s.UpdateStrategy, at.Child("updateStrategy"))...)
 	errs = append(errs, validateRetention(s.PersistentVolumeClaimRetentionPolicy, at.Child("persistentVolumeClaimRetentionPolicy"))...)
+	if old == nil {
+		for i := range s.VolumeClaimTemplates {
+			errs = append(errs, podspec.ValidateClaimSpec(&s.VolumeClaimTemplates[i].Spec, at.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		}
+	}
 	errs = append(errs, validate.NonNegative(*s.Replicas, at.Child("replicas"))...)
 	errs = append(errs, validate.NonNegative(s.MinReadySeconds, at.Child("minReadySeconds"))...)
 	if s.Ordinals != nil {
-		errs = append(errs, validate.NonNegative(s.Ordinals.Start, at.Child("ordinals", "start"))...)
+		errs = append(errs, validate.NonNegative(s.Ordinals.Start, at.Child("ordinals.start"))...)
 	}
 	if s.ServiceName != "" && old == nil {
 		errs = append(errs, validate.DNSLabel(s.ServiceName, at.Child("serviceName"))...)
@@ -43,11 +46,6 @@ func validateStatefulSet(_ context.Context, obj, old *appsv1.StatefulSet) (errs 
 		errs = append(errs, w.validateLabels(selector, at.Child("template"))...)
 	}
 	errs = append(errs, w.validateTemplate(at.Child("template"))...)
-	if old == nil {
-		for i := range s.VolumeClaimTemplates {
-			errs = append(errs, podspec.ValidateClaimSpec(&s.VolumeClaimTemplates[i].Spec, at.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
-		}
-	}
 	if old != nil {
 		errs = append(errs, validateStatefulSetUpdate(obj, old)...)
 	}
@@ -55,22 +53,27 @@ func validateStatefulSet(_ context.Context, obj, old *appsv1.StatefulSet) (errs 
 }
 
 // withClaims is the template of the pods as they will be: with a volume for
-// each claim template, which replaces a volume of its name.
+// each claim template, which replaces a volume of its name, and without the
+// names that each pod is given.
 func withClaims(s *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
-	if len(s.VolumeClaimTemplates) == 0 {
-		return &s.Template
+	t := &s.Template
+	if len(s.VolumeClaimTemplates) == 0 && t.Spec.Hostname == "" && t.Spec.Subdomain == "" {
+		return t
 	}
-	out := s.Template.DeepCopy()
-	out.Spec.Volumes = nil
-	names := map[string]bool{}
+	out := t.DeepCopy()
+	out.Spec.Hostname, out.Spec.Subdomain, out.Spec.Volumes = "", "", nil
+	claimed := map[string]bool{}
 	for _, c := range s.VolumeClaimTemplates {
-		names[c.Name] = true
+		if claimed[c.Name] {
+			continue
+		}
+		claimed[c.Name] = true
 		out.Spec.Volumes = append(out.Spec.Volumes, corev1.Volume{Name: c.Name, VolumeSource: corev1.VolumeSource{
 			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Name},
 		}})
 	}
-	for _, v := range s.Template.Spec.Volumes {
-		if !names[v.Name] {
+	for _, v := range t.Spec.Volumes {
+		if !claimed[v.Name] {
 			out.Spec.Volumes = append(out.Spec.Volumes, v)
 		}
 	}
@@ -139,25 +142,15 @@ func validateRetention(p *appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy
 	return append(errs, validate.Enum(p.WhenScaled, at.Child("whenScaled"), retain, remove)...)
 }
 
-// validateStatefulSetUpdate lets only what running pods can follow change.
+// validateStatefulSetUpdate keeps what running pods can't follow.
 func validateStatefulSetUpdate(obj, old *appsv1.StatefulSet) field.ErrorList {
-	same := obj.Spec.DeepCopy()
-	same.Replicas, same.Template, same.UpdateStrategy = old.Spec.Replicas, old.Spec.Template, old.Spec.UpdateStrategy
-	same.MinReadySeconds, same.Ordinals, same.RevisionHistoryLimit = old.Spec.MinReadySeconds, old.Spec.Ordinals, old.Spec.RevisionHistoryLimit
-	same.PersistentVolumeClaimRetentionPolicy = old.Spec.PersistentVolumeClaimRetentionPolicy
 	at := field.NewPath("spec")
 	errs := validation.ValidateImmutableField(obj.Spec.Selector, old.Spec.Selector, at.Child("selector"))
-	errs = append(errs, validation.ValidateImmutableField(obj.Spec.ServiceName, old.Spec.ServiceName, at.Child("serviceName"))...)
-	errs = append(errs, validation.ValidateImmutableField(obj.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, at.Child("podManagementPolicy"))...)
 	if !equality.Semantic.DeepEqual(obj.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates) {
 		errs = append(errs, field.Invalid(at.Child("volumeClaimTemplates"), validate.GoNames{Value: obj.Spec.VolumeClaimTemplates}, validation.FieldImmutableErrorMsg))
 	}
-	same.Selector, same.ServiceName = old.Spec.Selector, old.Spec.ServiceName
-	same.PodManagementPolicy, same.VolumeClaimTemplates = old.Spec.PodManagementPolicy, old.Spec.VolumeClaimTemplates
-	if !equality.Semantic.DeepEqual(*same, old.Spec) {
-		errs = append(errs, field.Forbidden(at, mutableStatefulSet))
-	}
-	return errs
+	errs = append(errs, validation.ValidateImmutableField(obj.Spec.ServiceName, old.Spec.ServiceName, at.Child("serviceName"))...)
+	return append(errs, validation.ValidateImmutableField(obj.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, at.Child("podManagementPolicy"))...)
 }
 
 func validateStatefulSetStatus(_ context.Context, obj, old *appsv1.StatefulSet) field.ErrorList {

@@ -92,7 +92,7 @@ func TestBundleNames(t *testing.T) {
 		signer, name string
 		ok           bool
 	}{{"", "plain", true}, {"", "a:b", false}, {"example.org/mesh", "example.org:mesh:v1", true}, {"example.org/mesh", "v1", false}} {
-		if got := nameFor(c.signer)(c.name, false); (len(got) == 0) != c.ok {
+		if got := validate.BundleName(c.signer)(c.name, false); (len(got) == 0) != c.ok {
 			t.Errorf("%q of %q: %v", c.name, c.signer, got)
 		}
 	}

@@ -58,7 +58,7 @@ func validateCSR(_ context.Context, obj, old csr) (errs field.ErrorList) {
 	if s.SignerName == legacySigner && old == nil {
 		errs = append(errs, field.Invalid(at.Child("signerName"), s.SignerName, "the legacy signerName is not allowed via this API version"))
 	} else {
-		errs = append(errs, validateSignerName(s.SignerName, at.Child("signerName"))...)
+		errs = append(errs, validate.SignerName(s.SignerName, at.Child("signerName"))...)
 	}
 	if n := s.ExpirationSeconds; n != nil && *n < shortestValid {
 		errs = append(errs, field.Invalid(at.Child("expirationSeconds"), *n, "may not specify a duration less than 600 seconds (10 minutes)"))

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/resource"
+	"skiff/apis/validate"
 )
 
 const (
@@ -52,33 +53,16 @@ func validateBundle(_ context.Context, obj, old *certificatesv1.ClusterTrustBund
 	if old != nil {
 		errs = append(errs, validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, meta)...)
 	}
-	errs = append(errs, validation.ValidateObjectMeta(&obj.ObjectMeta, false, nameFor(obj.Spec.SignerName), meta)...)
+	errs = append(errs, validation.ValidateObjectMeta(&obj.ObjectMeta, false, validate.BundleName(obj.Spec.SignerName), meta)...)
 	at := field.NewPath("spec")
 	if obj.Spec.SignerName != "" {
-		errs = append(errs, validateSignerName(obj.Spec.SignerName, at.Child("signerName"))...)
+		errs = append(errs, validate.SignerName(obj.Spec.SignerName, at.Child("signerName"))...)
 	}
 	errs = append(errs, validateAnchors(obj.Spec.TrustBundle, at.Child("trustBundle"))...)
 	if old != nil {
 		errs = append(errs, validation.ValidateImmutableField(obj.Spec.SignerName, old.Spec.SignerName, at.Child("signerName"))...)
 	}
 	return errs
-}
-
-// nameFor checks that a signer's bundles, and only those, carry its name.
-func nameFor(signer string) validation.ValidateNameFunc {
-	return func(name string, prefix bool) []string {
-		if signer == "" {
-			if strings.Contains(name, ":") {
-				return []string{`ClusterTrustBundle without signer name must not have ":" in its name`}
-			}
-			return validation.NameIsDNSSubdomain(name, prefix)
-		}
-		start := strings.ReplaceAll(signer, "/", ":") + ":"
-		if !strings.HasPrefix(name, start) {
-			return []string{fmt.Sprintf("ClusterTrustBundle for signerName %s must be named with prefix %s", signer, start)}
-		}
-		return validation.NameIsDNSSubdomain(strings.TrimPrefix(name, start), prefix)
-	}
 }
 
 func validateAnchors(bundle string, at *field.Path) (errs field.ErrorList) {

@@ -99,7 +99,7 @@ func validatePCR(_ context.Context, obj, old pcr) (errs field.ErrorList) {
 	if old != nil {
 		return validation.ValidateImmutableField(*s, old.Spec, at)
 	}
-	errs = append(errs, validateSignerName(s.SignerName, at.Child("signerName"))...)
+	errs = append(errs, validate.SignerName(s.SignerName, at.Child("signerName"))...)
 	errs = append(errs, validate.DNSSubdomain(s.PodName, at.Child("podName"))...)
 	errs = append(errs, validateUID(string(s.PodUID), at.Child("podUID"))...)
 	errs = append(errs, validate.DNSSubdomain(s.ServiceAccountName, at.Child("serviceAccountName"))...)
@@ -110,14 +110,14 @@ func validatePCR(_ context.Context, obj, old pcr) (errs field.ErrorList) {
 		errs = append(errs, field.Required(at.Child("maxExpirationSeconds"), "must be set"))
 	} else {
 		longest := int32(longestPodSeconds)
-		if domain, _, _ := strings.Cut(s.SignerName, "/"); domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io") {
+		if validate.KubernetesSigner(s.SignerName) {
 			longest = longestOfKubernetes
 		}
 		if n := *s.MaxExpirationSeconds; n < shortestPodSeconds || n > longest {
 			errs = append(errs, field.Invalid(at.Child("maxExpirationSeconds"), n, fmt.Sprintf("must be in the range [%d, %d]", shortestPodSeconds, longest)))
 		}
 	}
-	errs = append(errs, validation.ValidateAnnotations(s.UnverifiedUserAnnotations, at.Child("unverifiedUserAnnotations"))...)
+	errs = append(errs, validate.UserAnnotations(s.UnverifiedUserAnnotations, at.Child("unverifiedUserAnnotations"))...)
 	return append(errs, validateKeys(s, at)...)
 }
 

@@ -100,11 +100,15 @@ func defaultPod(p *corev1.Pod) {
 
 func preparePod(_ context.Context, p, old *corev1.Pod) {
 	if old != nil {
+		// clients that don't know the field yet must not take it away
+		if p.Spec.Resources == nil {
+			p.Spec.Resources = old.Spec.Resources.DeepCopy()
+		}
 		podspec.Drop(&p.Spec, &old.Spec)
 		return
 	}
 	podspec.Drop(&p.Spec, nil)
-	podspec.DefaultPodRequests(&p.Spec)
+	podspec.DefaultPodResources(&p.Spec)
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: podspec.QOS(&p.Spec)}
 	podspec.MergeLabelKeys(&p.Spec, p.Labels)
 	podspec.SyncAppArmor(&p.ObjectMeta, &p.Spec)

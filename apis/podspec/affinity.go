@@ -130,7 +130,7 @@ func validatePodTerm(t *corev1.PodAffinityTerm, path *field.Path) (errs field.Er
 	for _, ns := range t.Namespaces {
 		errs = append(errs, validate.All(path.Child("namespace"), ns, apivalidation.ValidateNamespaceName(ns, false))...)
 	}
-	errs = append(errs, validateMatchKeys(t, path)...)
+	errs = append(errs, validateMatchKeys(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, path)...)
 	if t.TopologyKey == "" {
 		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
 	}
@@ -141,94 +141,81 @@ func validateSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList
 	return metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, path)
 }
 
-func validateMatchKeys(t *corev1.PodAffinityTerm, path *field.Path) (errs field.ErrorList) {
-	check := func(name string, keys []string) {
-		if len(keys) == 0 {
-			return
-		}
-		at := path.Child(name)
-		if t.LabelSelector == nil {
-			errs = append(errs, field.Forbidden(at, "must not be specified when labelSelector is not set"))
-		}
-		for i, k := range keys {
-			errs = append(errs, validate.QualifiedName(k, at.Index(i))...)
-		}
-	}
-	check("matchLabelKeys", t.MatchLabelKeys)
-	check("mismatchLabelKeys", t.MismatchLabelKeys)
-	for i, k := range t.MatchLabelKeys {
-		if slices.Contains(t.MismatchLabelKeys, k) {
+// validateMatchKeys checks the keys whose values a selector takes over from the
+// pod's own labels, once they were merged into it.
+func validateMatchKeys(match, mismatch []string, s *metav1.LabelSelector, path *field.Path) (errs field.ErrorList) {
+	errs = append(errs, validateLabelKeys(match, s, path.Child("matchLabelKeys"))...)
+	errs = append(errs, validateLabelKeys(mismatch, s, path.Child("mismatchLabelKeys"))...)
+	errs = append(errs, mergedKeys(match, s, path)...)
+	for i, k := range match {
+		if slices.Contains(mismatch, k) {
 			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), k, "exists in both matchLabelKeys and mismatchLabelKeys"))
 		}
-	}
-	if t.LabelSelector != nil {
-		errs = append(errs, keysInSelector(t.MatchLabelKeys, metav1.LabelSelectorOpIn, t.LabelSelector, path.Child("matchLabelKeys"))...)
-		errs = append(errs, keysInSelector(t.MismatchLabelKeys, metav1.LabelSelectorOpNotIn, t.LabelSelector, path.Child("mismatchLabelKeys"))...)
 	}
 	return errs
 }
 
-// keysInSelector refuses label keys that the selector names itself; merging a
-// key adds one requirement of its own, which is not counted.
-func keysInSelector(keys []string, op metav1.LabelSelectorOperator, s *metav1.LabelSelector, path *field.Path) (errs field.ErrorList) {
+func validateLabelKeys(keys []string, s *metav1.LabelSelector, at *field.Path) (errs field.ErrorList) {
+	if len(keys) > 0 && s == nil {
+		return field.ErrorList{field.Forbidden(at, "must not be specified when labelSelector is not set")}
+	}
 	for i, k := range keys {
-		_, named := s.MatchLabels[k]
-		merged := false
-		for _, e := range s.MatchExpressions {
-			if e.Key != k {
-				continue
-			}
-			if e.Operator == op && len(e.Values) == 1 && !merged {
-				merged = true
-				continue
-			}
-			named = true
+		errs = append(errs, validate.QualifiedName(k, at.Index(i))...)
+	}
+	return errs
+}
+
+// mergedKeys refuses a matchLabelKey that the selector names more than once:
+// one of its requirements came from the key itself, the other from the user.
+func mergedKeys(keys []string, s *metav1.LabelSelector, path *field.Path) (errs field.ErrorList) {
+	if s == nil {
+		return nil
+	}
+	index, named := map[string]int{}, map[string]bool{}
+	for i, k := range keys {
+		index[k] = i
+	}
+	for k := range s.MatchLabels {
+		named[k] = true
+	}
+	for _, e := range s.MatchExpressions {
+		if i, ok := index[e.Key]; ok && named[e.Key] {
+			errs = append(errs, field.Invalid(path.Index(i), e.Key, "exists in both matchLabelKeys and labelSelector"))
 		}
-		if named {
-			errs = append(errs, field.Invalid(path.Index(i), k, "exists in both matchLabelKeys and labelSelector"))
-		}
+		named[e.Key] = true
 	}
 	return errs
 }
 
 func validateSpread(list []corev1.TopologySpreadConstraint, path *field.Path) (errs field.ErrorList) {
-	type pair struct {
-		key    string
-		action corev1.UnsatisfiableConstraintAction
-	}
-	seen := map[pair]bool{}
 	for i := range list {
 		t, at := &list[i], path.Index(i)
 		if t.MaxSkew <= 0 {
-			errs = append(errs, field.Invalid(at.Child("maxSkew"), t.MaxSkew, "must be greater than zero"))
+			errs = append(errs, field.Invalid(at.Child("maxSkew"), int64(t.MaxSkew), "must be greater than zero"))
 		}
 		if t.TopologyKey == "" {
 			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
 		}
 		errs = append(errs, validate.Enum(t.WhenUnsatisfiable, at.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
-		if p := (pair{t.TopologyKey, t.WhenUnsatisfiable}); seen[p] {
-			errs = append(errs, field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", p.key, p.action)))
-		} else {
-			seen[p] = true
+		if slices.ContainsFunc(list[i+1:], func(o corev1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == t.TopologyKey && o.WhenUnsatisfiable == t.WhenUnsatisfiable
+		}) {
+			errs = append(errs, field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", t.TopologyKey, t.WhenUnsatisfiable)))
 		}
 		errs = append(errs, validateMinDomains(t, at.Child("minDomains"))...)
-		for name, p := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": t.NodeAffinityPolicy, "nodeTaintsPolicy": t.NodeTaintsPolicy} {
-			if p != nil {
-				errs = append(errs, validate.Enum(*p, at.Child(name), corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)...)
-			}
-		}
-		if len(t.MatchLabelKeys) > 0 && t.LabelSelector == nil {
-			errs = append(errs, field.Forbidden(at.Child("matchLabelKeys"), "must not be specified when labelSelector is not set"))
-		}
-		for j, k := range t.MatchLabelKeys {
-			errs = append(errs, validate.QualifiedName(k, at.Child("matchLabelKeys").Index(j))...)
-		}
-		if t.LabelSelector != nil {
-			errs = append(errs, keysInSelector(t.MatchLabelKeys, metav1.LabelSelectorOpIn, t.LabelSelector, at.Child("matchLabelKeys"))...)
-		}
+		errs = append(errs, validateInclusion(t.NodeAffinityPolicy, at.Child("nodeAffinityPolicy"))...)
+		errs = append(errs, validateInclusion(t.NodeTaintsPolicy, at.Child("nodeTaintsPolicy"))...)
+		errs = append(errs, validateMatchKeys(t.MatchLabelKeys, nil, t.LabelSelector, at)...)
 		errs = append(errs, validateSelector(t.LabelSelector, at.Child("labelSelector"))...)
 	}
 	return errs
+}
+
+func validateInclusion(p *corev1.NodeInclusionPolicy, at *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	return validate.Enum(*p, at, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
 }
 
 func validateMinDomains(t *corev1.TopologySpreadConstraint, path *field.Path) (errs field.ErrorList) {

@@ -31,7 +31,10 @@ func ValidateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.
 	for _, m := range modes {
 		errs = append(errs, validate.Enum(m, path, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod)...)
 	}
-	if len(modes) > 1 && slices.Contains(modes, corev1.ReadWriteOncePod) {
+	shared := func(m corev1.PersistentVolumeAccessMode) bool {
+		return m == corev1.ReadOnlyMany || m == corev1.ReadWriteMany || m == corev1.ReadWriteOnce
+	}
+	if slices.Contains(modes, corev1.ReadWriteOncePod) && slices.ContainsFunc(modes, shared) {
 		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
 	}
 	return errs

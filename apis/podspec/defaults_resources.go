@@ -4,77 +4,69 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	helpers "k8s.io/component-helpers/resource"
 )
 
-// DefaultPodRequests fills pod-level requests from what the containers ask for
-// and from the pod-level limits, for the resources that pods may set as a whole.
-func DefaultPodRequests(s *corev1.PodSpec) {
+// DefaultPodResources fills the resources of a new pod as a whole, where the
+// user gave any, from what its containers have (KEP-2837). The order matters:
+// limits of huge pages, then requests, then all other limits.
+func DefaultPodResources(s *corev1.PodSpec) {
 	r := s.Resources
-	if r == nil || (r.Requests == nil && r.Limits == nil) {
+	if r == nil || len(r.Requests)+len(r.Limits) == 0 {
 		return
 	}
-	requests := r.Requests
-	if requests == nil {
-		requests = corev1.ResourceList{}
+	containers := &corev1.Pod{Spec: corev1.PodSpec{Containers: s.Containers, InitContainers: s.InitContainers}}
+	limits := helpers.AggregateContainerLimits(containers, helpers.PodResourcesOptions{})
+	for name, q := range limits {
+		if _, requested := r.Requests[name]; hugePages(name) && !requested {
+			fill(&r.Limits, name, q)
+		}
 	}
-	for name, q := range aggregateRequests(s) {
-		_, set := requests[name]
-		_, limited := r.Limits[name]
-		if !set && podLevel(name) && (!strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) || !limited) {
-			requests[name] = q
+	for name, q := range helpers.AggregateContainerRequests(containers, helpers.PodResourcesOptions{}) {
+		if podLevel(name) && !hugePages(name) {
+			fill(&r.Requests, name, q)
 		}
 	}
 	for name, q := range r.Limits {
-		if _, set := requests[name]; !set && podLevel(name) {
-			requests[name] = q.DeepCopy()
+		if podLevel(name) {
+			fill(&r.Requests, name, q)
 		}
 	}
-	if len(requests) > 0 {
-		r.Requests = requests
+	for name, q := range r.Requests {
+		most, ok := limits[name]
+		if !ok || !podLevel(name) || !allLimited(s, name) {
+			continue
+		}
+		if q.Cmp(most) > 0 {
+			most = q
+		}
+		fill(&r.Limits, name, most)
 	}
 }
 
-// podLevel reports whether a resource can be set for a pod as a whole.
+// fill sets what the list does not have.
+func fill(list *corev1.ResourceList, name corev1.ResourceName, q resource.Quantity) {
+	if _, ok := (*list)[name]; ok {
+		return
+	}
+	if *list == nil {
+		*list = corev1.ResourceList{}
+	}
+	(*list)[name] = q.DeepCopy()
+}
+
+func allLimited(s *corev1.PodSpec, name corev1.ResourceName) bool {
+	all := true
+	eachContainer(s, nil, func(c *corev1.Container, _ *field.Path) {
+		_, ok := c.Resources.Limits[name]
+		all = all && ok
+	})
+	return all
+}
+
+// podLevel reports whether a resource may be given for the pod as a whole.
 func podLevel(name corev1.ResourceName) bool {
 	return name == corev1.ResourceCPU || name == corev1.ResourceMemory || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
-}
-
-// aggregateRequests adds up what containers request: the containers and
-// restartable init containers together, or the neediest init container.
-func aggregateRequests(s *corev1.PodSpec) corev1.ResourceList {
-	total := corev1.ResourceList{}
-	for i := range s.Containers {
-		addList(total, s.Containers[i].Resources.Requests)
-	}
-	sidecars, peak := corev1.ResourceList{}, corev1.ResourceList{}
-	for i := range s.InitContainers {
-		c := &s.InitContainers[i]
-		need := corev1.ResourceList{}
-		addList(need, c.Resources.Requests)
-		addList(need, sidecars)
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			addList(total, c.Resources.Requests)
-			addList(sidecars, c.Resources.Requests)
-			need = sidecars
-		}
-		maxList(peak, need)
-	}
-	maxList(total, peak)
-	return total
-}
-
-func addList(to, from corev1.ResourceList) {
-	for name, q := range from {
-		sum := to[name].DeepCopy()
-		sum.Add(q)
-		to[name] = sum
-	}
-}
-
-func maxList(to, from corev1.ResourceList) {
-	for name, q := range from {
-		if have, ok := to[name]; !ok || q.Cmp(have) > 0 {
-			to[name] = q.DeepCopy()
-		}
-	}
 }

@@ -49,6 +49,9 @@ func SetDefaults(s *corev1.PodSpec) {
 // templates leave these to the pods made from them.
 func SetPodDefaults(s *corev1.PodSpec) {
 	setPointer(&s.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		s.TerminationGracePeriodSeconds = new(int64(1))
+	}
 	for i := range s.Containers {
 		requestsFromLimits(&s.Containers[i].Resources)
 	}

@@ -17,7 +17,9 @@ func QOS(s *corev1.PodSpec) corev1.PodQOSClass {
 	positive := func(to, from corev1.ResourceList) (found int) {
 		for name, q := range from {
 			if slices.Contains(counted, name) && q.Cmp(resource.Quantity{}) > 0 {
-				addList(to, corev1.ResourceList{name: q})
+				sum := to[name].DeepCopy()
+				sum.Add(q)
+				to[name] = sum
 				found++
 			}
 		}

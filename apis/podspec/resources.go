@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	helpers "k8s.io/component-helpers/resource"
 
 	"skiff/apis/validate"
 )
@@ -121,38 +122,44 @@ func (c *checker) checkPodResources(path *field.Path) (errs field.ErrorList) {
 	if r == nil {
 		return nil
 	}
-	if len(r.Claims) > 0 {
+	if c.spec.OS != nil && c.spec.OS.Name == corev1.Windows {
+		return field.ErrorList{field.Forbidden(path, "may not be set for a windows pod")}
+	}
+	if r.Claims != nil {
 		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
 	}
-	errs = append(errs, validateRequirements(&corev1.ResourceRequirements{Limits: r.Limits, Requests: r.Requests}, nil, path, validatePodResourceName)...)
-	total := aggregateRequests(c.spec)
+	errs = append(errs, validateRequirements(r, c.claims, path, validatePodResourceName)...)
+	total := helpers.AggregateContainerRequests(&corev1.Pod{Spec: *c.spec}, helpers.PodResourcesOptions{})
 	for _, n := range slices.Sorted(maps.Keys(r.Requests)) {
 		q := r.Requests[n]
 		if sum, ok := total[n]; ok && sum.Cmp(q) > 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(n)), q.String(), fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
 		}
 	}
-	for _, n := range slices.Sorted(maps.Keys(r.Limits)) {
-		errs = append(errs, c.checkLimitsBelow(n, r.Limits[n])...)
-	}
-	return errs
+	return append(errs, c.checkLimits(path)...)
 }
 
-// checkLimitsBelow checks that no container may use more than the whole pod.
-func (c *checker) checkLimitsBelow(n corev1.ResourceName, pod resource.Quantity) (errs field.ErrorList) {
-	check := func(list string, containers []corev1.Container) {
-		for i := range containers {
-			if lim, ok := containers[i].Resources.Limits[n]; ok && lim.Cmp(pod) > 0 {
-				at := field.NewPath("spec", list).Index(i).Child("resources", "limits").Key(string(n))
-				errs = append(errs, field.Invalid(at, lim.String(), fmt.Sprintf("must be less than or equal to pod limits of %s", pod.String())))
+// checkLimits checks that the containers may not use more than the whole pod:
+// all of them together of huge pages, each of anything else.
+func (c *checker) checkLimits(path *field.Path) (errs field.ErrorList) {
+	limits := c.spec.Resources.Limits
+	total := helpers.AggregateContainerLimits(&corev1.Pod{Spec: *c.spec}, helpers.PodResourcesOptions{})
+	for _, n := range slices.Sorted(maps.Keys(total)) {
+		sum := total[n]
+		if q, ok := limits[n]; ok && hugePages(n) && sum.Cmp(q) > 0 {
+			errs = append(errs, field.Invalid(path.Child("limits").Key(string(n)), q.String(), fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", sum.String())))
+		}
+	}
+	for i := range c.spec.Containers {
+		own := c.spec.Containers[i].Resources.Limits
+		for _, n := range slices.Sorted(maps.Keys(own)) {
+			lim := own[n]
+			if q, ok := limits[n]; ok && lim.Cmp(q) > 0 {
+				at := path.Child("containers").Index(i).Key(string(n)).Child("limits")
+				errs = append(errs, field.Invalid(at, lim.String(), fmt.Sprintf("must be less than or equal to pod limits of %s", q.String())))
 			}
 		}
 	}
-	if !podLevel(n) {
-		return nil
-	}
-	check("containers", c.spec.Containers)
-	check("initContainers", c.spec.InitContainers)
 	return errs
 }
 

@@ -109,17 +109,16 @@ func (c *checker) checkNames(path *field.Path) (errs field.ErrorList) {
 
 func (c *checker) checkHostnameOverride(name string, path *field.Path) (errs field.ErrorList) {
 	at := path.Child("hostnameOverride")
-	errs = append(errs, validate.DNSSubdomain(name, at)...)
+	if c.spec.SetHostnameAsFQDN != nil && *c.spec.SetHostnameAsFQDN {
+		errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
+	}
+	if c.spec.HostNetwork {
+		errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
+	}
 	if len(name) > 64 {
 		errs = append(errs, field.TooLong(at, name, 64))
 	}
-	if c.spec.HostNetwork {
-		errs = append(errs, field.Forbidden(at, "may not be specified when `hostNetwork` is true"))
-	}
-	if c.spec.SetHostnameAsFQDN != nil && *c.spec.SetHostnameAsFQDN {
-		errs = append(errs, field.Forbidden(at, "may not be specified when `setHostnameAsFQDN` is true"))
-	}
-	return errs
+	return append(errs, validate.DNSSubdomain(name, at)...)
 }
 
 func (c *checker) checkHostAliases(path *field.Path) (errs field.ErrorList) {

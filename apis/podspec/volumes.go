@@ -168,14 +168,17 @@ func validateMode(mode *int32, path *field.Path) field.ErrorList {
 }
 
 func validateItems(items []corev1.KeyToPath, path *field.Path) (errs field.ErrorList) {
-	for i, k := range items {
-		at := path.Index(i)
-		errs = append(errs, validate.Required(k.Key, at.Child("key"))...)
-		errs = append(errs, validate.Required(k.Path, at.Child("path"))...)
-		errs = append(errs, validateFilePath(k.Path, at.Child("path"))...)
-		errs = append(errs, validateMode(k.Mode, at.Child("mode"))...)
+	for i := range items {
+		errs = append(errs, validateItem(&items[i], path.Index(i))...)
 	}
 	return errs
+}
+
+func validateItem(k *corev1.KeyToPath, at *field.Path) field.ErrorList {
+	errs := validate.Required(k.Key, at.Child("key"))
+	errs = append(errs, validate.Required(k.Path, at.Child("path"))...)
+	errs = append(errs, validateFilePath(k.Path, at.Child("path"))...)
+	return append(errs, validateMode(k.Mode, at.Child("mode"))...)
 }
 
 func validateDownwardFile(f *corev1.DownwardAPIVolumeFile, path *field.Path) (errs field.ErrorList) {

@@ -86,7 +86,7 @@ func validateInitiator(name string, strict bool, at *field.Path) field.ErrorList
 	switch {
 	case !known && !strict:
 		return field.ErrorList{field.Invalid(at, name, "must be valid format starting with iqn, eui, or naa")}
-	case !iscsiInitiator.MatchString(name):
+	case !known, !iscsiInitiator.MatchString(name):
 		return field.ErrorList{field.Invalid(at, name, "must be valid format")}
 	}
 	return nil

@@ -57,13 +57,16 @@ type storageCodec struct {
 	scheme  *runtime.Scheme
 }
 
-// Decode implements runtime.Decoder. In memory, objects carry no TypeMeta. An
-// object that another group wrote under the same key (events) is converted.
+// Decode implements runtime.Decoder. What is stored may be older than a default,
+// and protobuf keeps no TypeMeta of embedded objects, so defaults are filled. In
+// memory, objects carry no TypeMeta. An object that another group wrote under
+// the same key (events) is converted.
 func (c storageCodec) Decode(data []byte, gvk *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	out, kind, err := c.decoder.Decode(data, gvk, into)
 	if err != nil {
 		return out, kind, err
 	}
+	c.scheme.Default(out)
 	if into != nil && reflect.TypeOf(out) != reflect.TypeOf(into) {
 		if err := c.scheme.Convert(out, into, nil); err != nil {
 			return nil, kind, err

@@ -57,6 +57,7 @@ var (
 	uid    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	random = regexp.MustCompile(`(kube-api-access)-[a-z0-9]{5}`)
 	now    = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
+	age    = regexp.MustCompile(`"(\d+[ydhms])+"`) // in a table, against the clock
 )
 
 // same compares two answers to the request but for the uids, times and random

@@ -94,5 +94,23 @@ func diff(path string, want, got any) (lines []string) {
 		}
 		return lines
 	}
-	return []string{path + ":", "  want " + text(want), "  got  " + text(got)}
+	w, g := random.ReplaceAllString(text(want), "$1-RANDOM"), random.ReplaceAllString(text(got), "$1-RANDOM")
+	if cut := common(w, g); cut > 0 {
+		w, g = "..."+w[cut:], "..."+g[cut:]
+	}
+	return []string{path + ":", "  want " + w, "  got  " + g}
+}
+
+// common is how much of two long texts can be left out: what they begin with,
+// but for the last words.
+func common(a, b string) int {
+	const long, keep = 300, 100
+	if len(a) < long && len(b) < long {
+		return 0
+	}
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return max(0, n-keep)
 }
