@@ -123,11 +123,23 @@ func (n *Node) removeAll(t *testing.T) {
 		t.Errorf("listing what the test left: %v", err)
 	}
 	for _, sandbox := range sandboxes {
-		if err := n.CRI.StopSandbox(ctx, sandbox.ID); err != nil {
-			t.Error(err)
+		n.remove(ctx, t, sandbox.ID)
+	}
+}
+
+// remove ends a sandbox. A test may end while the runtime still starts a container, which can't be removed just then.
+func (n *Node) remove(ctx context.Context, t *testing.T, id string) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := n.CRI.StopSandbox(ctx, id)
+		if err == nil {
+			err = n.CRI.RemoveSandbox(ctx, id)
 		}
-		if err := n.CRI.RemoveSandbox(ctx, sandbox.ID); err != nil {
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
 			t.Error(err)
+			return
 		}
 	}
 }
