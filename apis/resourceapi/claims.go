@@ -1,22 +1,17 @@
 package resourceapi
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
 	resourcev1 "k8s.io/api/resource/v1"
-	"k8s.io/apimachinery/pkg/api/validation"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/validate"
 )
-
-func validateLabels(labels map[string]string, at *field.Path) field.ErrorList {
-	return metavalidation.ValidateLabels(labels, at)
-}
 
 func defaultClaim(c *resourcev1.DeviceClaim) {
 	for i := range c.Requests {
@@ -62,49 +57,78 @@ func dropDerived(c *resourcev1.DeviceClaim) {
 }
 
 // validateClaim checks a claim beyond what its types declare.
-func validateClaim(c *resourcev1.DeviceClaim, at *field.Path) (errs field.ErrorList) {
-	var names []string
+func validateClaim(c *resourcev1.DeviceClaim, at *field.Path) field.ErrorList {
+	names := namesOf(c)
+	errs := list[resourcev1.DeviceRequest]{
+		most: resourcev1.DeviceRequestsMaxSize, sizeDeclared: true,
+		check: validateRequest,
+		key:   func(r *resourcev1.DeviceRequest) string { return r.Name }, keysDeclared: true,
+	}.validate(c.Requests, at.Child("requests"))
+	errs = append(errs, list[resourcev1.DeviceConstraint]{
+		most: resourcev1.DeviceConstraintsMaxSize, sizeDeclared: true,
+		check: func(c *resourcev1.DeviceConstraint, at *field.Path) field.ErrorList {
+			return validateConstraint(c, names, at)
+		},
+	}.validate(c.Constraints, at.Child("constraints"))...)
+	return append(errs, list[resourcev1.DeviceClaimConfiguration]{
+		most: resourcev1.DeviceConfigMaxSize, sizeDeclared: true,
+		check: func(c *resourcev1.DeviceClaimConfiguration, at *field.Path) field.ErrorList {
+			errs := validateMentioned(c.Requests, names, at.Child("requests"))
+			return append(errs, validateConfiguration(&c.DeviceConfiguration, false, at)...)
+		},
+	}.validate(c.Config, at.Child("config"))...)
+}
+
+// namesOf lists what the rest of a claim can refer to: requests, and the
+// requests under them as "request/subrequest".
+func namesOf(c *resourcev1.DeviceClaim) (names []string) {
 	for i := range c.Requests {
-		r, here := &c.Requests[i], at.Child("requests").Index(i)
-		errs = append(errs, validate.DNSLabel(r.Name, here.Child("name"))...)
-		names = append(names, r.Name)
-		if r.Exactly == nil && len(r.FirstAvailable) == 0 {
-			errs = append(errs, field.Required(here, "exactly one of `exactly` or `firstAvailable` is required"))
-		}
-		if e := r.Exactly; e != nil {
-			errs = append(errs, validateAsked(asked{e.DeviceClassName, e.Selectors, e.AllocationMode, e.Count, e.Tolerations, e.Capacity}, here.Child("exactly"))...)
-		}
-		for j := range r.FirstAvailable {
-			f, sub := &r.FirstAvailable[j], here.Child("firstAvailable").Index(j)
-			errs = append(errs, validate.DNSLabel(f.Name, sub.Child("name"))...)
-			names = append(names, r.Name+"/"+f.Name)
-			errs = append(errs, validateAsked(asked{f.DeviceClassName, f.Selectors, f.AllocationMode, f.Count, f.Tolerations, f.Capacity}, sub)...)
+		names = append(names, c.Requests[i].Name)
+		for j := range c.Requests[i].FirstAvailable {
+			names = append(names, c.Requests[i].Name+"/"+c.Requests[i].FirstAvailable[j].Name)
 		}
 	}
-	for i := range c.Constraints {
-		errs = append(errs, validateConstraint(&c.Constraints[i], names, at.Child("constraints").Index(i))...)
+	return names
+}
+
+func validateRequest(r *resourcev1.DeviceRequest, at *field.Path) field.ErrorList {
+	const ways = "exactly one of `exactly` or `firstAvailable` is required"
+	errs := validate.DNSLabel(r.Name, at.Child("name"))
+	switch e, first := r.Exactly, len(r.FirstAvailable) > 0; {
+	case e == nil && !first:
+		return append(errs, field.Required(at, ways))
+	case e != nil && first:
+		return append(errs, field.Invalid(at, nil, ways+", but multiple fields are set"))
+	case e != nil:
+		return append(errs, validateAsked(asked{e.DeviceClassName, e.Selectors, e.AllocationMode, e.Count, e.Tolerations, false}, at.Child("exactly"))...)
 	}
-	for i := range c.Config {
-		here := at.Child("config").Index(i)
-		errs = append(errs, validateMentioned(c.Config[i].Requests, names, here.Child("requests"))...)
-		errs = append(errs, validateConfiguration(&c.Config[i].DeviceConfiguration, here)...)
-	}
-	return errs
+	return append(errs, list[resourcev1.DeviceSubRequest]{
+		most: resourcev1.FirstAvailableDeviceRequestMaxSize, sizeDeclared: true,
+		check: func(f *resourcev1.DeviceSubRequest, at *field.Path) field.ErrorList {
+			errs := validate.DNSLabel(f.Name, at.Child("name"))
+			return append(errs, validateAsked(asked{f.DeviceClassName, f.Selectors, f.AllocationMode, f.Count, f.Tolerations, true}, at)...)
+		},
+		key: func(f *resourcev1.DeviceSubRequest) string { return f.Name }, keysDeclared: true,
+	}.validate(r.FirstAvailable, at.Child("firstAvailable"))...)
 }
 
 // asked is what a request of either form asks for.
 type asked struct {
-	class       string
-	selectors   []resourcev1.DeviceSelector
-	mode        resourcev1.DeviceAllocationMode
-	count       int64
-	tolerations []resourcev1.DeviceToleration
-	capacity    *resourcev1.CapacityRequirements
+	class         string
+	selectors     []resourcev1.DeviceSelector
+	mode          resourcev1.DeviceAllocationMode
+	count         int64
+	tolerations   []resourcev1.DeviceToleration
+	classDeclared bool
 }
 
-func validateAsked(a asked, at *field.Path) (errs field.ErrorList) {
+func validateAsked(a asked, at *field.Path) field.ErrorList {
+	errs := validate.DNSSubdomain(a.class, at.Child("deviceClassName"))
 	if a.class == "" {
-		errs = append(errs, field.Required(at.Child("deviceClassName"), "").MarkCoveredByDeclarative())
+		errs = field.ErrorList{field.Required(at.Child("deviceClassName"), "")}
+	}
+	if a.classDeclared {
+		errs = errs.MarkCoveredByDeclarative()
 	}
 	errs = append(errs, validateSelectors(a.selectors, at.Child("selectors"))...)
 	switch a.mode {
@@ -116,6 +140,10 @@ func validateAsked(a asked, at *field.Path) (errs field.ErrorList) {
 		if a.count <= 0 {
 			errs = append(errs, field.Invalid(at.Child("count"), a.count, "must be greater than zero"))
 		}
+	default:
+		errs = append(errs, field.NotSupported(at.Child("allocationMode"), a.mode, []resourcev1.DeviceAllocationMode{
+			resourcev1.DeviceAllocationModeAll, resourcev1.DeviceAllocationModeExactCount,
+		}).MarkCoveredByDeclarative())
 	}
 	for i := range a.tolerations {
 		errs = append(errs, validateToleration(&a.tolerations[i], at.Child("tolerations").Index(i))...)
@@ -123,114 +151,65 @@ func validateAsked(a asked, at *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
-func validateToleration(t *resourcev1.DeviceToleration, at *field.Path) (errs field.ErrorList) {
-	if t.Key != "" {
-		errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
-	}
+func validateConstraint(c *resourcev1.DeviceConstraint, names []string, at *field.Path) field.ErrorList {
+	errs := validateMentioned(c.Requests, names, at.Child("requests"))
 	switch {
-	case t.Operator == resourcev1.DeviceTolerationOpExists && t.Value != "":
-		errs = append(errs, field.Invalid(at.Child("value"), t.Value, "must be empty for operator `Exists`"))
-	case t.Operator == resourcev1.DeviceTolerationOpEqual:
-		errs = append(errs, validate.All(at.Child("value"), t.Value, utilvalidation.IsValidLabelValue(t.Value))...)
+	case c.MatchAttribute != nil:
+		return append(errs, validateFull(*c.MatchAttribute, at.Child("matchAttribute")).MarkCoveredByDeclarative()...)
+	case c.DistinctAttribute != nil:
+		return append(errs, validateFull(*c.DistinctAttribute, at.Child("distinctAttribute")).MarkCoveredByDeclarative()...)
 	}
-	return errs
+	return append(errs, field.Required(at, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
 }
 
-func validateConstraint(c *resourcev1.DeviceConstraint, names []string, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, validateMentioned(c.Requests, names, at.Child("requests"))...)
-	if c.MatchAttribute == nil && c.DistinctAttribute == nil {
-		return append(errs, field.Required(at, `exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set`))
-	}
-	if c.MatchAttribute != nil {
-		errs = append(errs, validateFullName(*c.MatchAttribute, at.Child("matchAttribute"))...)
-	}
-	if c.DistinctAttribute != nil {
-		errs = append(errs, validateFullName(*c.DistinctAttribute, at.Child("distinctAttribute"))...)
-	}
-	return errs
+// validateMentioned checks references to the requests of a claim.
+func validateMentioned(requests, names []string, at *field.Path) field.ErrorList {
+	const text = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+	return list[string]{
+		most: resourcev1.DeviceRequestsMaxSize, sizeDeclared: true,
+		check: func(name *string, at *field.Path) (errs field.ErrorList) {
+			parts := strings.Split(*name, "/")
+			if len(parts) > 2 {
+				return field.ErrorList{field.Invalid(at, *name, text)}
+			}
+			for _, part := range parts {
+				errs = append(errs, validate.DNSLabel(part, at)...)
+			}
+			if !slices.Contains(names, *name) {
+				errs = append(errs, field.Invalid(at, *name, text))
+			}
+			return errs
+		},
+		key: itself, keysDeclared: true,
+	}.validate(requests, at)
 }
 
-// validateFullName demands "domain/name".
-func validateFullName(name resourcev1.FullyQualifiedName, at *field.Path) (errs field.ErrorList) {
-	if name == "" {
-		return field.ErrorList{field.Required(at, "")}
-	}
-	errs = validateQualified(string(name), at)
-	if len(errs) == 0 && !strings.Contains(string(name), "/") {
-		errs = append(errs, field.Invalid(at, name, "must include a domain"))
-	}
-	return errs
-}
-
-func validateMentioned(requests, names []string, at *field.Path) (errs field.ErrorList) {
-	for i, r := range requests {
-		for _, part := range strings.Split(r, "/") {
-			errs = append(errs, validate.DNSLabel(part, at.Index(i))...)
-		}
-		if !slices.Contains(names, r) {
-			errs = append(errs, field.Invalid(at.Index(i), r, "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"))
-		}
-	}
-	return errs
-}
-
-func validateConfiguration(c *resourcev1.DeviceConfiguration, at *field.Path) (errs field.ErrorList) {
+func validateConfiguration(c *resourcev1.DeviceConfiguration, stored bool, at *field.Path) field.ErrorList {
 	if c.Opaque == nil {
 		return field.ErrorList{field.Required(at.Child("opaque"), "")}
 	}
-	return validateParameters(c.Opaque.Parameters, at.Child("opaque", "parameters"))
+	errs := validateDriver(c.Opaque.Driver, at.Child("opaque", "driver"))
+	return append(errs, validateParameters(&c.Opaque.Parameters, stored, at.Child("opaque", "parameters"))...)
 }
 
-func validateParameters(raw runtime.RawExtension, at *field.Path) field.ErrorList {
+// validateParameters demands a JSON object; what is stored may be of any size.
+func validateParameters(raw *runtime.RawExtension, stored bool, at *field.Path) field.ErrorList {
+	const longest, omitted = resourcev1.OpaqueParametersMaxLength, "<value omitted>"
 	switch {
 	case len(raw.Raw) == 0:
 		return field.ErrorList{field.Required(at, "")}
-	case len(raw.Raw) > resourcev1.OpaqueParametersMaxLength:
-		return field.ErrorList{field.TooLong(at, "", resourcev1.OpaqueParametersMaxLength)}
-	case !strings.HasPrefix(strings.TrimSpace(string(raw.Raw)), "{"):
-		return field.ErrorList{field.Invalid(at, "<value omitted>", "parameters must be a valid JSON object")}
+	case !stored && len(raw.Raw) > longest:
+		return field.ErrorList{field.TooLong(at, "", longest)}
+	}
+	var v any
+	if err := json.Unmarshal(raw.Raw, &v); err != nil {
+		return field.ErrorList{field.Invalid(at, omitted, fmt.Sprintf("error parsing data as JSON: %v", err))}
+	}
+	if v == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	if _, ok := v.(map[string]any); !ok {
+		return field.ErrorList{field.Invalid(at, omitted, "must be a valid JSON object")}
 	}
 	return nil
-}
-
-// validateQualified checks "name" or "domain/name" of an attribute or capacity:
-// the name is a C identifier.
-func validateQualified(name string, at *field.Path) (errs field.ErrorList) {
-	parts := strings.Split(name, "/")
-	switch len(parts) {
-	case 1:
-		return validateIdentifier(parts[0], at)
-	case 2:
-		if parts[0] == "" {
-			errs = append(errs, field.Required(at, "the domain must not be empty"))
-		} else {
-			errs = append(errs, validateDriver(parts[0], at)...)
-		}
-		if parts[1] == "" {
-			return append(errs, field.Required(at, "the name must not be empty"))
-		}
-		return append(errs, validateIdentifier(parts[1], at)...)
-	}
-	return field.ErrorList{field.Invalid(at, name, "a qualified name must have at most one slash")}
-}
-
-func validateIdentifier(id string, at *field.Path) (errs field.ErrorList) {
-	if len(id) > resourcev1.DeviceMaxIDLength {
-		errs = append(errs, field.TooLong(at, id, resourcev1.DeviceMaxIDLength))
-	}
-	for i, r := range id {
-		letter := r == '_' || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z')
-		if !letter && (i == 0 || r < '0' || r > '9') {
-			return append(errs, field.Invalid(at, id, "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"))
-		}
-	}
-	return errs
-}
-
-// validateDriver checks the name of a driver, which is a domain.
-func validateDriver(name string, at *field.Path) (errs field.ErrorList) {
-	if len(name) > resourcev1.DriverNameMaxLength {
-		errs = append(errs, field.TooLong(at, name, resourcev1.DriverNameMaxLength))
-	}
-	return append(errs, validate.All(at, name, validation.NameIsDNSSubdomain(strings.ToLower(name), false))...)
 }

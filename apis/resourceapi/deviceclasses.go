@@ -4,9 +4,9 @@ import (
 	"context"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	dracel "k8s.io/dynamic-resource-allocation/cel"
 
 	"skiff/apis/resource"
 )
@@ -23,45 +23,23 @@ func deviceClasses() resource.Definition[*resourcev1.DeviceClass] {
 		Register:      register,
 		Gates:         gates(),
 		Name:          validation.NameIsDNSSubdomain,
-		Validate: func(_ context.Context, obj, _ C) field.ErrorList {
-			at := field.NewPath("spec")
-			errs := validateSelectors(obj.Spec.Selectors, at.Child("selectors"))
-			for i := range obj.Spec.Config {
-				errs = append(errs, validateConfiguration(&obj.Spec.Config[i].DeviceConfiguration, at.Child("config").Index(i))...)
-			}
-			return errs
+		Validate:      validateClass,
+		Spec:          func(c C) any { return &c.Spec },
+		Columns:       []resource.Column[C]{},
+	}
+}
+
+func validateClass(_ context.Context, obj, old *resourcev1.DeviceClass) (errs field.ErrorList) {
+	at, s := field.NewPath("spec"), &obj.Spec
+	// what is stored was valid once
+	if old == nil || !equality.Semantic.DeepEqual(s.Selectors, old.Spec.Selectors) {
+		errs = append(errs, validateSelectors(s.Selectors, at.Child("selectors"))...)
+	}
+	stored := old != nil && equality.Semantic.DeepEqual(s.Config, old.Spec.Config)
+	return append(errs, list[resourcev1.DeviceClassConfiguration]{
+		most: resourcev1.DeviceConfigMaxSize, sizeDeclared: true,
+		check: func(c *resourcev1.DeviceClassConfiguration, at *field.Path) field.ErrorList {
+			return validateConfiguration(&c.DeviceConfiguration, stored, at)
 		},
-		Spec:    func(c C) any { return &c.Spec },
-		Columns: []resource.Column[C]{},
-	}
-}
-
-// validateSelectors compiles the expressions that choose devices.
-func validateSelectors(selectors []resourcev1.DeviceSelector, at *field.Path) (errs field.ErrorList) {
-	for i, s := range selectors {
-		here := at.Index(i).Child("cel")
-		if s.CEL == nil {
-			errs = append(errs, field.Required(here, ""))
-			continue
-		}
-		expression := here.Child("expression")
-		switch text := s.CEL.Expression; {
-		case len(text) > resourcev1.CELSelectorExpressionMaxLength:
-			errs = append(errs, field.TooLong(expression, "", resourcev1.CELSelectorExpressionMaxLength))
-		default:
-			errs = append(errs, compile(text, expression)...)
-		}
-	}
-	return errs
-}
-
-func compile(text string, at *field.Path) field.ErrorList {
-	result := dracel.GetCompiler(dracel.Features{EnableConsumableCapacity: true}).CompileCELExpression(text, dracel.Options{})
-	if result.Error != nil {
-		return field.ErrorList{field.Invalid(at, text, result.Error.Detail)}
-	}
-	if result.MaxCost > resourcev1.CELSelectorExpressionMaxCost {
-		return field.ErrorList{field.Forbidden(at, "too complex, exceeds cost limit")}
-	}
-	return nil
+	}.validate(s.Config, at.Child("config"))...)
 }

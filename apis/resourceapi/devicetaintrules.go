@@ -7,11 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/resource"
-	"skiff/apis/validate"
 )
 
 func deviceTaintRules() resource.Definition[*resourcev1.DeviceTaintRule] {
@@ -29,11 +27,12 @@ func deviceTaintRules() resource.Definition[*resourcev1.DeviceTaintRule] {
 		Default:       func(r R) { defaultTaint(&r.Spec.Taint) },
 		Validate: func(_ context.Context, obj, old R) field.ErrorList {
 			at := field.NewPath("spec")
-			errs := validateTaint(&obj.Spec.Taint, at.Child("taint"))
+			errs := validateTaintSelector(obj.Spec.DeviceSelector, at.Child("deviceSelector"))
+			var before *resourcev1.DeviceTaint
 			if old != nil {
-				errs = append(errs, validation.ValidateImmutableField(obj.Spec.DeviceSelector, old.Spec.DeviceSelector, at.Child("deviceSelector"))...)
+				before = &old.Spec.Taint
 			}
-			return errs
+			return append(errs, validateTaint(&obj.Spec.Taint, before, at.Child("taint"))...)
 		},
 		Spec:   func(r R) any { return &r.Spec },
 		Status: func(r R) any { return &r.Status },
@@ -42,26 +41,15 @@ func deviceTaintRules() resource.Definition[*resourcev1.DeviceTaintRule] {
 		},
 		ValidateStatus: func(_ context.Context, obj, old R) field.ErrorList {
 			errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-			return append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, field.NewPath("status", "conditions"))...)
+			at := field.NewPath("status", "conditions")
+			errs = append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, at)...)
+			if n := len(obj.Status.Conditions); n > resourcev1.DeviceTaintRuleStatusMaxConditions {
+				errs = append(errs, field.TooMany(at, n, resourcev1.DeviceTaintRuleStatusMaxConditions))
+			}
+			return errs
 		},
 		StatusResetFields: []string{"metadata", "spec"},
 
 		NoUnconditionalUpdate: true,
 	}
-}
-
-// defaultTaint dates a taint, for tolerations that end.
-func defaultTaint(t *resourcev1.DeviceTaint) {
-	if t.TimeAdded == nil {
-		now := metav1.Now().Rfc3339Copy()
-		t.TimeAdded = &now
-	}
-}
-
-func validateTaint(t *resourcev1.DeviceTaint, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
-	if t.Value != "" {
-		errs = append(errs, validate.All(at.Child("value"), t.Value, utilvalidation.IsValidLabelValue(t.Value))...)
-	}
-	return errs
 }

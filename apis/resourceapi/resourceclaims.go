@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/resource"
@@ -81,6 +82,9 @@ func resourceClaimTemplates() resource.Definition[*resourcev1.ResourceClaimTempl
 		Prepare:  func(_ context.Context, obj, _ T) { dropDerived(&obj.Spec.Spec.Devices) },
 		Validate: func(_ context.Context, obj, old T) (errs field.ErrorList) {
 			at := field.NewPath("spec")
+			if old != nil {
+				errs = append(errs, validation.ValidateObjectMeta(&obj.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))...)
+			}
 			errs = append(errs, validateTemplateMeta(&obj.Spec.ObjectMeta, at.Child("metadata"))...)
 			errs = append(errs, validateClaim(&obj.Spec.Spec.Devices, at.Child("spec", "devices"))...)
 			if old != nil && !equality.Semantic.DeepEqual(obj.Spec, old.Spec) {
@@ -95,10 +99,10 @@ func resourceClaimTemplates() resource.Definition[*resourcev1.ResourceClaimTempl
 // validateTemplateMeta lets a template say nothing of its claims but labels and
 // annotations.
 func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.ErrorList) {
-	errs = append(errs, validateLabels(m.Labels, at.Child("labels"))...)
 	errs = append(errs, validation.ValidateAnnotations(m.Annotations, at.Child("annotations"))...)
+	errs = append(errs, metavalidation.ValidateLabels(m.Labels, at.Child("labels"))...)
 	rest := *m
-	rest.Labels, rest.Annotations, rest.ManagedFields = nil, nil, nil
+	rest.Labels, rest.Annotations = nil, nil
 	for _, f := range []struct {
 		name string
 		set  bool
@@ -107,7 +111,8 @@ func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.Erro
 		{"selfLink", rest.SelfLink != ""}, {"uid", rest.UID != ""}, {"resourceVersion", rest.ResourceVersion != ""},
 		{"generation", rest.Generation != 0}, {"creationTimestamp", !rest.CreationTimestamp.IsZero()},
 		{"deletionTimestamp", rest.DeletionTimestamp != nil}, {"deletionGracePeriodSeconds", rest.DeletionGracePeriodSeconds != nil},
-		{"ownerReferences", len(rest.OwnerReferences) > 0}, {"finalizers", len(rest.Finalizers) > 0},
+		{"ownerReferences", rest.OwnerReferences != nil}, {"finalizers", rest.Finalizers != nil},
+		{"managedFields", rest.ManagedFields != nil},
 	} {
 		if f.set {
 			errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set"))

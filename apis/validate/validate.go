@@ -38,12 +38,12 @@ func QualifiedName(value string, path *field.Path) field.ErrorList {
 
 // DNSLabel checks an RFC 1123 label.
 func DNSLabel(value string, path *field.Path) field.ErrorList {
-	return All(path, value, validation.IsDNS1123Label(value))
+	return All(path, value, validation.IsDNS1123Label(value)).WithOrigin("format=k8s-short-name")
 }
 
 // DNSSubdomain checks an RFC 1123 subdomain.
 func DNSSubdomain(value string, path *field.Path) field.ErrorList {
-	return All(path, value, validation.IsDNS1123Subdomain(value))
+	return All(path, value, validation.IsDNS1123Subdomain(value)).WithOrigin("format=k8s-long-name")
 }
 
 // Port checks a port number.
