@@ -13,18 +13,18 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 )
 
-var _ rest.DeclarativeValidationStrategy = strategy[Object]{}
+var _ rest.DeclarativeValidationStrategy = &strategy[Object]{}
 
 // DeclarativeValidationConfig says which options the declared rules of the
 // kind may ask for.
-func (s strategy[T]) DeclarativeValidationConfig(context.Context, runtime.Object, runtime.Object) rest.DeclarativeValidationConfig {
-	return rest.DeclarativeValidationConfig{Options: s.Gates, NormalizationRules: s.Normalize}
+func (s *strategy[T]) DeclarativeValidationConfig(context.Context, runtime.Object, runtime.Object) rest.DeclarativeValidationConfig {
+	return rest.DeclarativeValidationConfig{Options: s.def.Gates, NormalizationRules: s.def.Normalize}
 }
 
 // ValidateDeclaratively adds the errors of the rules that the kind's type
 // declares in k8s.io/api (registered with the scheme from apis/declarative) to
 // errs, less the ones that they replace. A kind with no such rules keeps errs.
-func (s strategy[T]) ValidateDeclaratively(ctx context.Context, obj, oldObj runtime.Object, errs field.ErrorList, op operation.Type, config rest.DeclarativeValidationConfig) field.ErrorList {
+func (s *strategy[T]) ValidateDeclaratively(ctx context.Context, obj, oldObj runtime.Object, errs field.ErrorList, op operation.Type, config rest.DeclarativeValidationConfig) field.ErrorList {
 	scheme, ok := s.ObjectTyper.(*runtime.Scheme)
 	if !ok {
 		return errs
@@ -39,9 +39,9 @@ func (s strategy[T]) ValidateDeclaratively(ctx context.Context, obj, oldObj runt
 	return append(errs, enforced...)
 }
 
-func (s strategy[T]) declared(ctx context.Context, scheme *runtime.Scheme, obj, old runtime.Object, op operation.Type, config rest.DeclarativeValidationConfig) (field.ErrorList, error) {
+func (s *strategy[T]) declared(ctx context.Context, scheme *runtime.Scheme, obj, old runtime.Object, op operation.Type, config rest.DeclarativeValidationConfig) (field.ErrorList, error) {
 	var subresources []string
-	gv := s.Definition.Resource.GroupVersion()
+	gv := s.def.Resource.GroupVersion()
 	if info, ok := genericrequest.RequestInfoFrom(ctx); ok {
 		if info.APIGroup == gv.Group && info.APIVersion != "" {
 			gv.Version = info.APIVersion
@@ -66,13 +66,13 @@ func (s strategy[T]) declared(ctx context.Context, scheme *runtime.Scheme, obj, 
 
 // versioned is obj in the version whose rules apply; it is obj itself where the
 // hub type is the versioned one.
-func (s strategy[T]) versioned(scheme *runtime.Scheme, obj runtime.Object, gv schema.GroupVersion) (runtime.Object, error) {
-	if len(s.Versions) == 0 {
+func (s *strategy[T]) versioned(scheme *runtime.Scheme, obj runtime.Object, gv schema.GroupVersion) (runtime.Object, error) {
+	if len(s.def.Versions) == 0 {
 		return obj, nil
 	}
 	out, err := scheme.ConvertToVersion(obj, gv)
 	if err != nil {
-		return nil, fmt.Errorf("converting %s to %s: %w", s.Kind, gv, err)
+		return nil, fmt.Errorf("converting %s to %s: %w", s.def.Kind, gv, err)
 	}
 	return out, nil
 }

@@ -128,9 +128,13 @@ func (d Definition[T]) GVR() schema.GroupVersionResource { return d.Resource }
 
 // Served implements Resource.
 func (d Definition[T]) Served() []schema.GroupVersion {
-	out := []schema.GroupVersion{d.Resource.GroupVersion()}
-	for _, v := range d.Versions {
-		if v.GroupVersion != out[0] {
+	return servedIn(d.Resource.GroupVersion(), d.Versions)
+}
+
+func servedIn(preferred schema.GroupVersion, versions []Version) []schema.GroupVersion {
+	out := []schema.GroupVersion{preferred}
+	for _, v := range versions {
+		if v.GroupVersion != preferred {
 			out = append(out, v.GroupVersion)
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // declared subresources.
 func (d Definition[T]) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter) (map[string]rest.Storage, error) {
 	name := d.Resource.Resource
-	st := strategy[T]{Definition: d, ObjectTyper: s}
+	st := &strategy[T]{def: &d, ObjectTyper: s}
 	main, err := d.store(st, opts)
 	if err != nil {
 		return nil, fmt.Errorf("storage for %s: %w", name, err)
@@ -34,7 +34,7 @@ func (d Definition[T]) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter
 	out := map[string]rest.Storage{name: endpoint}
 	if d.Status != nil {
 		sub := *main
-		status := statusStrategy[T]{st}
+		status := &statusStrategy[T]{st}
 		sub.UpdateStrategy, sub.ResetFieldsStrategy = status, status
 		out[name+"/status"] = NewUpdateEndpoint(&sub)
 	}
@@ -44,7 +44,7 @@ func (d Definition[T]) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter
 	return out, nil
 }
 
-func (d Definition[T]) store(st strategy[T], opts generic.RESTOptionsGetter) (*registry.Store, error) {
+func (d Definition[T]) store(st *strategy[T], opts generic.RESTOptionsGetter) (*registry.Store, error) {
 	main := &registry.Store{
 		NewFunc:                   d.Object.DeepCopyObject,
 		NewListFunc:               d.List.DeepCopyObject,
@@ -57,7 +57,7 @@ func (d Definition[T]) store(st strategy[T], opts generic.RESTOptionsGetter) (*r
 		ResetFieldsStrategy:       st,
 	}
 	if d.GracefulDelete != nil {
-		main.DeleteStrategy = gracefulStrategy[T]{st}
+		main.DeleteStrategy = &gracefulStrategy[T]{st}
 	}
 	main.PredicateFunc = func(l labels.Selector, f fields.Selector) storage.SelectionPredicate {
 		return storage.SelectionPredicate{Label: l, Field: f, GetAttrs: st.attrs, IndexFields: d.Indexed}
