@@ -33,7 +33,7 @@ type registrar interface {
 // established or pending CRD serves to the custom resource server.
 type crdRegistration struct {
 	lister  listers.CustomResourceDefinitionLister
-	synced  cache.InformerSynced
+	synced  cache.DoneChecker
 	target  registrar
 	queue   workqueue.TypedRateLimitingInterface[schema.GroupVersion]
 	initial chan struct{} // closed when the CRDs found at start are registered
@@ -41,7 +41,7 @@ type crdRegistration struct {
 
 func newCRDRegistration(crds informers.CustomResourceDefinitionInformer, target registrar) *crdRegistration {
 	r := &crdRegistration{
-		lister: crds.Lister(), synced: crds.Informer().HasSynced, target: target,
+		lister: crds.Lister(), synced: crds.Informer().HasSyncedChecker(), target: target,
 		queue:   workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[schema.GroupVersion]()),
 		initial: make(chan struct{}),
 	}
@@ -71,7 +71,7 @@ func (r *crdRegistration) enqueue(o any) {
 // the server is not ready before it serves it.
 func (r *crdRegistration) run(ctx context.Context) {
 	defer context.AfterFunc(ctx, r.queue.ShutDown)()
-	if !cache.WaitForCacheSync(ctx.Done(), r.synced) {
+	if !cache.WaitFor(ctx, "", r.synced) {
 		return
 	}
 	crds, err := r.lister.List(labels.Everything())

@@ -60,6 +60,9 @@ func (b builtIn) install(srv *genericserver.GenericAPIServer, opts generic.RESTO
 	if err := srv.InstallAPIGroups(named...); err != nil {
 		return fmt.Errorf("installing the API groups: %w", err)
 	}
+	for _, info := range groups { // the server keeps them, but needs the schemas no more
+		info.StaticOpenAPISpec = nil
+	}
 	return nil
 }
 

@@ -38,13 +38,28 @@ const (
 )
 
 // describe gives a server the schemas of the types it serves. The names come
-// from a scheme without hub versions, or "__internal" would appear in them.
+// from a scheme without hub versions, or "__internal" would appear in them. The
+// schemas are made at each use, of which there are few, and not kept.
 func describe(cfg *genericserver.Config, definitions common.GetOpenAPIDefinitions) {
 	namer := openapinamer.NewDefinitionNamer(clientscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
 	cfg.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(definitions, namer)
 	cfg.OpenAPIConfig.Info.Title = openAPITitle
-	cfg.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(definitions, namer)
+	cfg.OpenAPIConfig.GetOperationIDAndTagsFromRoute = operation
+	none := func(common.ReferenceCallback) map[string]common.OpenAPIDefinition { return nil }
+	cfg.OpenAPIV3Config = genericserver.DefaultOpenAPIV3Config(none, namer)
+	cfg.OpenAPIV3Config.GetDefinitions = definitions
 	cfg.OpenAPIV3Config.Info.Title = openAPITitle
+	cfg.OpenAPIV3Config.GetOperationIDAndTagsFromRoute = operation
+}
+
+// operation names what a route does. The builders would otherwise give their
+// configuration a function for this that holds on to all that they have built.
+func operation(r common.Route) (string, []string, error) {
+	adapter, ok := r.(*restfuladapter.RouteAdapter)
+	if !ok {
+		return "", nil, fmt.Errorf("%T is no route of go-restful", r)
+	}
+	return openapinamer.GetOperationIDAndTags(adapter.Route)
 }
 
 // publishOpenAPI serves the documents of the built-in resources. Each is built
