@@ -19,7 +19,7 @@ func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(maxPercent)
 	}
 	h, err := newHost(cfg, open)
 	if err != nil {

@@ -14,12 +14,8 @@ import (
 	"k8s.io/klog/v2"
 )
 
-const (
-	// startQuiet is how long after the components' start most of its work is done.
-	startQuiet = 10 * time.Second
-	// gcPercent trades memory for time: the heap grows by this share of what is alive before it is collected.
-	gcPercent = 60
-)
+// startQuiet is how long after the components' start most of its work is done.
+const startQuiet = 10 * time.Second
 
 // settleMemory gives back what only the start needed: garbage, and the pages of
 // the program file that hold code and data which is not used again (half of
@@ -33,6 +29,9 @@ func settleMemory(ctx context.Context) error {
 	case <-timer.C:
 	}
 	debug.FreeOSMemory()
+	if os.Getenv("GOGC") == "" {
+		defer paceCollector()()
+	}
 	if err := releaseProgramPages(); err != nil {
 		klog.FromContext(ctx).Info("Unused pages of the program stay in memory", "reason", err.Error())
 	}

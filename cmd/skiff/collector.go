@@ -1,0 +1,91 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+const (
+	// minPercent and maxPercent bound how far the heap may grow beyond what is
+	// alive before it is collected. More than the upper one at the start scatters
+	// what stays over a larger heap for good.
+	minPercent, maxPercent = 15, 60
+	// collectEvery is how much time is meant to lie between two collections.
+	collectEvery = 30 * time.Second
+	// shortest is the least time that a rate is taken over: a collection that
+	// was asked for, soon after another, says little.
+	shortest = 5 * time.Second
+)
+
+// collector paces garbage collection: what an idle server would let grow for
+// minutes is room it does not need, and a busy one is to be collected seldom.
+// It looks after each collection, and needs no timer.
+type collector struct {
+	at        time.Time
+	allocated uint64
+	samples   []metrics.Sample
+
+	mu    sync.Mutex
+	ended bool
+}
+
+// mark is garbage at once: its finalizer runs after the next collection. The
+// pointer keeps it out of the allocator's shared blocks, where finalizers may not run.
+type mark struct{ owner *collector }
+
+// paceCollector paces until stop returns.
+func paceCollector() (stop func()) {
+	c := newCollector()
+	c.collected()
+	return c.stop
+}
+
+func newCollector() *collector {
+	return &collector{samples: []metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+	}}
+}
+
+func (c *collector) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+}
+
+// collected paces what comes until the next collection.
+func (c *collector) collected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.pace(time.Now()) //nolint:forbidigo // the collector's own time
+	runtime.SetFinalizer(&mark{c}, func(m *mark) { m.owner.collected() })
+}
+
+// pace sets the growth after which the next collection begins.
+func (c *collector) pace(now time.Time) {
+	metrics.Read(c.samples)
+	allocated := c.samples[0].Value.Uint64()
+	base := c.samples[1].Value.Uint64() + c.samples[2].Value.Uint64() + c.samples[3].Value.Uint64()
+	percent := minPercent
+	if !c.at.IsZero() {
+		percent = growth(allocated-c.allocated, now.Sub(c.at), base)
+	}
+	c.at, c.allocated = now, allocated
+	debug.SetGCPercent(percent)
+}
+
+// growth is the percentage of base that is allocated within collectEvery, going
+// by what was allocated within the time past.
+func growth(allocated uint64, past time.Duration, base uint64) int {
+	if base == 0 {
+		return maxPercent
+	}
+	rate := float64(allocated) / max(past, shortest).Seconds()
+	percent := rate * collectEvery.Seconds() * 100 / float64(base)
+	return int(min(max(percent, minPercent), maxPercent))
+}
