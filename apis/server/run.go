@@ -8,10 +8,15 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/cache"
 )
 
-// readyPoll is how often a starting server asks itself whether it is ready.
-const readyPoll = 10 * time.Millisecond
+const (
+	// readyPoll is how often a starting server asks itself whether it is ready.
+	readyPoll = 10 * time.Millisecond
+	// informLimit is how long the hooks may be kept waiting.
+	informLimit = time.Second
+)
 
 // Run serves until ctx ends, then lets running requests finish for a second.
 // Clients of the loopback transport should have stopped by then.
@@ -29,10 +34,29 @@ func (s *Server) Run(ctx context.Context) error {
 		defer close(watched)
 		s.watchReady(ctx)
 	}()
+	informing, end := context.WithCancel(context.WithoutCancel(ctx)) // requests that still run need them
+	defer end()
+	s.inform(ctx, informing.Done())
 	if err := s.run(ctx); err != nil {
 		return fmt.Errorf("running the API server: %w", err)
 	}
 	return nil
+}
+
+// inform starts the informers that the hooks would start, and waits a little
+// for those that hooks of the aggregator and of the custom resource server wait
+// for: they look at once and then every 100 ms.
+func (s *Server) inform(ctx context.Context, end <-chan struct{}) {
+	crds, services := s.custom.Informers, s.aggregator.APIRegistrationInformers
+	crds.Start(end)
+	services.Start(end)
+	s.config.Informers.Start(end)
+	ctx, cancel := context.WithTimeout(ctx, informLimit)
+	defer cancel()
+	cache.WaitFor(ctx, "",
+		crds.Apiextensions().V1().CustomResourceDefinitions().Informer().HasSyncedChecker(),
+		services.Apiregistration().V1().APIServices().Informer().HasSyncedChecker(),
+	)
 }
 
 // watchReady closes ready once /readyz says ok. Only an ended ctx ends it earlier.
