@@ -51,12 +51,7 @@ func mutatingAdmissionPolicyBindings() resource.Definition[*admissionv1.Mutating
 		List:          &admissionv1.MutatingAdmissionPolicyBindingList{},
 		Register:      register,
 		Name:          validation.NameIsDNSSubdomain,
-		Default: func(b B) {
-			defaultMatchResources(b.Spec.MatchResources)
-			if b.Spec.ParamRef != nil {
-				setTo(&b.Spec.ParamRef.ParameterNotFoundAction, admissionv1.DenyAction)
-			}
-		},
+		Default:       func(b B) { defaultMatchResources(b.Spec.MatchResources) },
 		Validate: func(_ context.Context, obj, _ B) field.ErrorList {
 			at, s := field.NewPath("spec"), &obj.Spec
 			errs := validateBinding(s.PolicyName, s.ParamRef, s.MatchResources, at)

@@ -120,12 +120,14 @@ func validateParamKind(k *admissionv1.ParamKind, at *field.Path) (errs field.Err
 		errs = append(errs, field.Invalid(version, k.APIVersion, err.Error()))
 	} else {
 		if gv.Group != "" {
-			for _, msg := range utilvalidation.IsDNS1123Subdomain(gv.Group) {
-				errs = append(errs, field.Invalid(version, k.APIVersion, msg))
+			if msgs := utilvalidation.IsDNS1123Subdomain(gv.Group); len(msgs) > 0 {
+				errs = append(errs, field.Invalid(version, gv.Group, strings.Join(msgs, ",")))
 			}
 		}
-		for _, msg := range utilvalidation.IsDNS1035Label(gv.Version) {
-			errs = append(errs, field.Invalid(version, k.APIVersion, msg))
+		if gv.Version == "" {
+			errs = append(errs, field.Invalid(version, k.APIVersion, "version must be specified"))
+		} else if msgs := utilvalidation.IsDNS1035Label(gv.Version); len(msgs) > 0 {
+			errs = append(errs, field.Invalid(version, gv.Version, strings.Join(msgs, ",")))
 		}
 	}
 	if k.Kind == "" {

@@ -2,6 +2,8 @@ package apps
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -48,12 +50,20 @@ func ownerOf(r *appsv1.ControllerRevision) string {
 
 func validateControllerRevision(_ context.Context, obj, old *appsv1.ControllerRevision) (errs field.ErrorList) {
 	data := field.NewPath("data")
-	if old == nil && len(obj.Data.Raw) == 0 && obj.Data.Object == nil {
-		errs = append(errs, field.Required(data, "data is mandatory"))
-	}
 	errs = append(errs, validate.NonNegative(obj.Revision, field.NewPath("revision"))...)
 	if old != nil {
-		errs = append(errs, validation.ValidateImmutableField(obj.Data, old.Data, data)...)
+		return append(errs, validation.ValidateImmutableField(obj.Data, old.Data, data)...)
+	}
+	var v any
+	if len(obj.Data.Raw) > 0 {
+		if err := json.Unmarshal(obj.Data.Raw, &v); err != nil {
+			return append(errs, field.Invalid(data, "<value omitted>", fmt.Sprintf("error parsing data: %v", err)))
+		}
+	}
+	if _, ok := v.(map[string]any); v != nil && !ok {
+		errs = append(errs, field.Required(data, "data must be a valid JSON object"))
+	} else if v == nil {
+		errs = append(errs, field.Required(data, "data is mandatory"))
 	}
 	return errs
 }

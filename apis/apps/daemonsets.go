@@ -34,6 +34,7 @@ func daemonSets() resource.Definition[*appsv1.DaemonSet] {
 		List:           &appsv1.DaemonSetList{},
 		Register:       register,
 		Name:           validation.NameIsDNSSubdomain,
+		NameOnce:       true,
 		Default:        defaultDaemonSet,
 		Prepare:        prepareDaemonSet,
 		Validate:       validateDaemonSet,

@@ -50,6 +50,7 @@ func deployments() resource.Definition[*appsv1.Deployment] {
 		Types:      resource.ScaleTypes(),
 		Register:   register,
 		Name:       validation.NameIsDNSSubdomain,
+		NameOnce:   true,
 		Default:    defaultDeployment,
 		Prepare:    func(_ context.Context, obj, old D) { prepareTemplate(&obj.Spec.Template, templateOf(old)) },
 		Validate:   validateDeployment,

@@ -49,6 +49,7 @@ func replicaSets() resource.Definition[*appsv1.ReplicaSet] {
 		Types:      resource.ScaleTypes(),
 		Register:   register,
 		Name:       validation.NameIsDNSSubdomain,
+		NameOnce:   true,
 		Default: func(r R) {
 			setTo(&r.Spec.Replicas, 1)
 			podspec.SetTemplateDefaults(&r.Spec.Template)

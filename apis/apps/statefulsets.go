@@ -40,6 +40,7 @@ func statefulSets() resource.Definition[*appsv1.StatefulSet] {
 		Types:      resource.ScaleTypes(),
 		Register:   register,
 		Name:       validation.NameIsDNSLabel,
+		NameOnce:   true,
 		Default:    defaultStatefulSet,
 		Prepare: func(_ context.Context, obj, old S) {
 			if old == nil {

@@ -37,6 +37,7 @@ func horizontalPodAutoscalers() resource.Definition[hpa] {
 		Register: register,
 		Gates:    map[string]bool{"HPAScaleToZero": true},
 		Name:     validation.NameIsDNSSubdomain,
+		NameOnce: true,
 		Default:  defaultHPA,
 		Prepare:  func(_ context.Context, obj, _ hpa) { dropAnnotations(obj.Annotations) },
 		Validate: validateHPA,

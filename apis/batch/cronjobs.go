@@ -34,6 +34,7 @@ func cronJobs() resource.Definition[*batchv1.CronJob] {
 		Register:   register,
 		Gates:      gates(),
 		Name:       validation.NameIsDNSSubdomain,
+		NameOnce:   true,
 		Default:    defaultCronJob,
 		Prepare: func(_ context.Context, obj, old C) {
 			obj.Spec.JobTemplate.Spec.Scheduling = nil

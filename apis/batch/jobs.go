@@ -31,6 +31,7 @@ func jobs() resource.Definition[*batchv1.Job] {
 		Register:       register,
 		Gates:          gates(),
 		Name:           validation.NameIsDNSSubdomain,
+		NameOnce:       true,
 		Default:        defaultJob,
 		Prepare:        prepareJob,
 		Validate:       validateJob,

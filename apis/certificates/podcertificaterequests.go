@@ -42,6 +42,7 @@ func podCertificateRequests() resource.Definition[pcr] {
 		List:     &certificatesv1.PodCertificateRequestList{},
 		Register: register,
 		Name:     validation.NameIsDNSSubdomain,
+		NameOnce: true,
 		Default: func(r pcr) {
 			if r.Spec.MaxExpirationSeconds == nil {
 				day := int32(longestOfKubernetes)

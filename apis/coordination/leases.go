@@ -20,6 +20,7 @@ func leases() resource.Definition[*coordinationv1.Lease] {
 		List:     &coordinationv1.LeaseList{},
 		Register: declared.RegisterValidations,
 		Name:     validation.NameIsDNSSubdomain,
+		NameOnce: true,
 		Prepare:  prepareLease,
 		Validate: validateLease,
 		Columns: []resource.Column[*coordinationv1.Lease]{

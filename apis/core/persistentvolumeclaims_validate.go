@@ -13,11 +13,11 @@ import (
 )
 
 func validateClaim(_ context.Context, c, old *corev1.PersistentVolumeClaim) field.ErrorList {
-	errs := podspec.ValidateClaimSpec(&c.Spec, field.NewPath("spec"))
-	if old != nil {
-		errs = append(errs, validateClaimChange(c, old)...)
+	if old == nil {
+		return podspec.ValidateClaimSpec(&c.Spec, field.NewPath("spec"))
 	}
-	return errs
+	errs := podspec.ValidateClaimSpecUpdate(&c.Spec, &old.Spec, field.NewPath("spec"))
+	return append(errs, validateClaimChange(c, old)...)
 }
 
 // validateClaimChange refuses changes of the spec but these: the volume of an

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/conversion"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/podspec"
@@ -35,7 +37,7 @@ func validatePersistentVolume(_ context.Context, v, old *corev1.PersistentVolume
 			errs = append(errs, podspec.ValidateNodeSelector(a.Required, at)...)
 		}
 	}
-	errs = append(errs, validatePVSource(&s.PersistentVolumeSource, spec)...)
+	errs = append(errs, validatePVSource(s, spec)...)
 	if h := s.HostPath; h != nil && path.Clean(h.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
 		errs = append(errs, field.Forbidden(spec.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
 	}
@@ -86,7 +88,7 @@ func validatePVChange(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "persistentvolumesource"), fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v", podspec.Diff(old.Spec.PersistentVolumeSource, v.Spec.PersistentVolumeSource))))
 	}
 	errs = append(errs, validate.Unchanged(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
-	if old.Spec.NodeAffinity != nil && !equality.Semantic.DeepEqual(v.Spec.NodeAffinity, old.Spec.NodeAffinity) {
+	if old.Spec.NodeAffinity != nil && !affinityEqualities().DeepEqual(v.Spec.NodeAffinity, old.Spec.NodeAffinity) {
 		errs = append(errs, field.Invalid(field.NewPath("nodeAffinity"), podspec.Untagged(v.Spec.NodeAffinity), "field is immutable, except for updating from beta label to GA"))
 	}
 	if old.Spec.VolumeAttributesClassName != nil && v.Spec.VolumeAttributesClassName == nil {
@@ -95,8 +97,26 @@ func validatePVChange(v, old *corev1.PersistentVolume) (errs field.ErrorList) {
 	return errs
 }
 
+// affinityEqualities calls requirements equal that differ in the name of a label
+// alone which has left beta.
+func affinityEqualities() conversion.Equalities {
+	renamed := map[string]string{
+		corev1.LabelFailureDomainBetaZone: corev1.LabelTopologyZone, corev1.LabelFailureDomainBetaRegion: corev1.LabelTopologyRegion,
+		"beta.kubernetes.io/os": corev1.LabelOSStable, "beta.kubernetes.io/arch": corev1.LabelArchStable,
+		corev1.LabelInstanceType: corev1.LabelInstanceTypeStable,
+	}
+	out := equality.Semantic.Copy()
+	utilruntime.Must(out.AddFunc(func(a, b corev1.NodeSelectorRequirement) bool {
+		if a.Key == renamed[b.Key] {
+			b.Key = a.Key
+		}
+		return equality.Semantic.DeepEqual(a, b)
+	}))
+	return out
+}
+
 // validatePVSource checks that one source is given, and that one.
-func validatePVSource(s *corev1.PersistentVolumeSource, spec *field.Path) (errs field.ErrorList) {
+func validatePVSource(s *corev1.PersistentVolumeSpec, spec *field.Path) (errs field.ErrorList) {
 	count := 0
 	one := func(name string, set bool, check func(*field.Path) field.ErrorList) {
 		if !set {
@@ -158,7 +178,13 @@ func validatePVSource(s *corev1.PersistentVolumeSource, spec *field.Path) (errs 
 	one("scaleIO", s.ScaleIO != nil, func(at *field.Path) field.ErrorList {
 		return podspec.ValidateScaleIO(s.ScaleIO.Gateway, s.ScaleIO.System, s.ScaleIO.VolumeName, at)
 	})
-	one("local", s.Local != nil, func(at *field.Path) field.ErrorList { return validate.Required(s.Local.Path, at.Child("path")) })
+	one("local", s.Local != nil, func(at *field.Path) field.ErrorList {
+		errs := podspec.ValidateLocal(s.Local, at)
+		if s.NodeAffinity == nil {
+			errs = append(errs, field.Required(spec.Child("nodeAffinity"), "Local volume requires node affinity"))
+		}
+		return errs
+	})
 	one("storageos", s.StorageOS != nil, func(at *field.Path) field.ErrorList {
 		errs := podspec.ValidateStorageOS(s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, at)
 		if r := s.StorageOS.SecretRef; r != nil {

@@ -20,6 +20,7 @@ func podTemplates() resource.Resource {
 		Object:   &corev1.PodTemplate{},
 		List:     &corev1.PodTemplateList{},
 		Name:     apivalidation.NameIsDNSSubdomain,
+		NameOnce: true,
 		Default:  func(t template) { podspec.SetTemplateDefaults(&t.Template) },
 		Prepare: func(_ context.Context, t, old template) {
 			if old == nil {

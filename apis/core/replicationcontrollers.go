@@ -38,6 +38,7 @@ func replicationControllers() resource.Resource {
 		List:           &corev1.ReplicationControllerList{},
 		Types:          resource.ScaleTypes(),
 		Name:           apivalidation.NameIsDNSSubdomain,
+		NameOnce:       true,
 		Default:        defaultReplicationController,
 		Prepare:        prepareReplicationController,
 		Validate:       validateReplicationController,

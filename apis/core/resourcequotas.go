@@ -25,6 +25,7 @@ func resourceQuotas() resource.Resource {
 		Object:     &corev1.ResourceQuota{},
 		List:       &corev1.ResourceQuotaList{},
 		Name:       apivalidation.NameIsDNSSubdomain,
+		NameOnce:   true,
 		Default: func(q quota) {
 			podspec.RoundUp(q.Spec.Hard)
 			podspec.RoundUp(q.Status.Hard)

@@ -30,6 +30,7 @@ func services(deps Deps) resource.Resource {
 		List:           &corev1.ServiceList{},
 		Types:          map[schema.GroupVersion][]runtime.Object{corev1.SchemeGroupVersion: {&corev1.ServiceProxyOptions{}}},
 		Name:           apivalidation.NameIsDNSLabel,
+		NameOnce:       true,
 		Default:        defaultService,
 		Prepare:        prepareService,
 		Validate:       validateService,

@@ -72,7 +72,7 @@ func All(d Deps) []resource.Resource {
 		networking.Resources(),
 		node.Resources(),
 		policy.Resources(),
-		resourceapi.Resources(),
+		resourceapi.Resources(resourceapi.Deps{Client: d.Client}),
 		rbac.Resources(rbac.Deps{Authorizer: d.Authorizer, Rules: d.Rules}),
 		scheduling.Resources(),
 		storage.Resources(),

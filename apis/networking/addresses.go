@@ -31,6 +31,7 @@ func ipAddresses() resource.Definition[*networkingv1.IPAddress] {
 		Validate:      validateIPAddress,
 		Columns: []resource.Column[A]{
 			{Name: "ParentRef", Type: "string", Help: networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"], Value: func(a A) any { return parentOf(a.Spec.ParentRef) }},
+			resource.NoAge[A](),
 		},
 	}
 }
@@ -94,6 +95,7 @@ func serviceCIDRs() resource.Definition[*networkingv1.ServiceCIDR] {
 		List:          &networkingv1.ServiceCIDRList{},
 		Register:      register,
 		Name:          validation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Validate:      validateServiceCIDR,
 		Spec:          func(c C) any { return &c.Spec },
 		NoGeneration:  true,
@@ -113,32 +115,38 @@ func serviceCIDRs() resource.Definition[*networkingv1.ServiceCIDR] {
 
 func validateServiceCIDR(_ context.Context, obj, old *networkingv1.ServiceCIDR) (errs field.ErrorList) {
 	at, cidrs := field.NewPath("spec", "cidrs"), obj.Spec.CIDRs
-	if old != nil {
-		return validateSameCIDRs(cidrs, old.Spec.CIDRs, at)
+	if old == nil {
+		return validateCIDRs(cidrs, at)
 	}
+	// nothing may change, but a second family may be added
+	before := old.Spec.CIDRs
+	added := len(before) == 1 && len(cidrs) == 2
+	if !added && len(cidrs) != len(before) {
+		return field.ErrorList{field.Invalid(at, cidrs, validation.FieldImmutableErrorMsg)}
+	}
+	for i := range before {
+		if cidrs[i] != before[i] {
+			errs = append(errs, field.Invalid(at.Index(i), cidrs[i], validation.FieldImmutableErrorMsg))
+		}
+	}
+	if added {
+		errs = append(errs, validateCIDRs(cidrs, at)...)
+	}
+	return errs
+}
+
+func validateCIDRs(cidrs []string, at *field.Path) (errs field.ErrorList) {
 	switch {
 	case len(cidrs) == 0:
 		return field.ErrorList{field.Required(at, "at least one CIDR required")}
 	case len(cidrs) > 2:
 		return field.ErrorList{field.Invalid(at, struct{ CIDRs []string }{cidrs}, "may only hold up to 2 values")}
-	case len(cidrs) == 2 && sameFamily(cidrs[0], cidrs[1]):
-		errs = append(errs, field.Invalid(at, struct{ CIDRs []string }{cidrs}, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"))
 	}
 	for i, c := range cidrs {
 		errs = append(errs, utilvalidation.IsValidCIDR(at.Index(i), c)...)
 	}
-	return errs
-}
-
-// validateSameCIDRs lets nothing change but a second family being added or removed.
-func validateSameCIDRs(cidrs, old []string, at *field.Path) (errs field.ErrorList) {
-	if len(cidrs) != len(old) {
-		return field.ErrorList{field.Invalid(at, cidrs, validation.FieldImmutableErrorMsg)}
-	}
-	for i := range cidrs {
-		if cidrs[i] != old[i] {
-			errs = append(errs, field.Invalid(at.Index(i), cidrs[i], validation.FieldImmutableErrorMsg))
-		}
+	if len(cidrs) == 2 && sameFamily(cidrs[0], cidrs[1]) {
+		errs = append(errs, field.Invalid(at, cidrs, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"))
 	}
 	return errs
 }

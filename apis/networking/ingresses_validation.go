@@ -27,7 +27,7 @@ func validateIngress(_ context.Context, obj, old *networkingv1.Ingress) (errs fi
 		errs = append(errs, validateBackend(s.DefaultBackend, at.Child("defaultBackend"))...)
 	}
 	for i, r := range s.Rules {
-		errs = append(errs, validateRule(r, at.Child("rules").Index(i), at.Child("rules").Index(0))...)
+		errs = append(errs, validateRule(r, at.Child("rules").Index(i))...)
 	}
 	errs = append(errs, validateTLS(s.TLS, at.Child("tls"))...)
 	if s.IngressClassName != nil {
@@ -40,9 +40,7 @@ func validateIngress(_ context.Context, obj, old *networkingv1.Ingress) (errs fi
 	return errs
 }
 
-// validateRule reports a rule's host at its own path and its paths at first,
-// the path of the first rule, as the API always has.
-func validateRule(r networkingv1.IngressRule, at, first *field.Path) (errs field.ErrorList) {
+func validateRule(r networkingv1.IngressRule, at *field.Path) (errs field.ErrorList) {
 	if r.Host != "" {
 		if _, err := netip.ParseAddr(r.Host); err == nil {
 			errs = append(errs, field.Invalid(at.Child("host"), r.Host, "must be a DNS name, not an IP address"))
@@ -52,7 +50,7 @@ func validateRule(r networkingv1.IngressRule, at, first *field.Path) (errs field
 	if r.HTTP == nil {
 		return errs
 	}
-	paths := first.Child("http", "paths")
+	paths := at.Child("http", "paths")
 	if len(r.HTTP.Paths) == 0 {
 		errs = append(errs, field.Required(paths, ""))
 	}

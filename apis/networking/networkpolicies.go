@@ -29,6 +29,7 @@ func networkPolicies() resource.Definition[*networkingv1.NetworkPolicy] {
 		List:       &networkingv1.NetworkPolicyList{},
 		Register:   register,
 		Name:       validation.NameIsDNSSubdomain,
+		NameOnce:   true,
 		Default:    defaultNetworkPolicy,
 		Validate:   validateNetworkPolicy,
 		Spec:       func(p P) any { return &p.Spec },

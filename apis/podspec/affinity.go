@@ -232,7 +232,8 @@ func validateMinDomains(t *corev1.TopologySpreadConstraint, path *field.Path) (e
 	return errs
 }
 
-func validateTolerations(list []corev1.Toleration, path *field.Path) (errs field.ErrorList) {
+// ValidateTolerations checks which taints a pod tolerates.
+func ValidateTolerations(list []corev1.Toleration, path *field.Path) (errs field.ErrorList) {
 	for i, t := range list {
 		at := path.Index(i)
 		if t.Key != "" {

@@ -41,7 +41,13 @@ func ValidateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.
 }
 
 // ValidateClaimSpec checks the spec of a claim.
-func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) (errs field.ErrorList) {
+func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
+	return ValidateClaimSpecUpdate(s, nil, path)
+}
+
+// ValidateClaimSpecUpdate checks the spec of a claim; once old has named the API
+// group of a source, any text is let through there.
+func ValidateClaimSpecUpdate(s, old *corev1.PersistentVolumeClaimSpec, path *field.Path) (errs field.ErrorList) {
 	errs = append(errs, ValidateAccessModes(s.AccessModes, path.Child("accessModes"))...)
 	if s.Selector != nil {
 		errs = append(errs, validateSelector(s.Selector, path.Child("selector"))...)
@@ -58,20 +64,24 @@ func ValidateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) (e
 	if m := s.VolumeMode; m != nil {
 		errs = append(errs, validate.Enum(*m, path.Child("volumeMode"), corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)...)
 	}
-	errs = append(errs, validateDataSources(s, path)...)
+	errs = append(errs, validateDataSources(s, old != nil && namesGroup(old), path)...)
 	if n := s.VolumeAttributesClassName; n != nil && *n != "" {
 		errs = append(errs, validate.All(path.Child("volumeAttributesClassName"), *n, apivalidation.NameIsDNSSubdomain(*n, false))...)
 	}
 	return errs
 }
 
-func validateDataSources(s *corev1.PersistentVolumeClaimSpec, path *field.Path) (errs field.ErrorList) {
+func namesGroup(s *corev1.PersistentVolumeClaimSpec) bool {
+	return (s.DataSource != nil && s.DataSource.APIGroup != nil) || (s.DataSourceRef != nil && s.DataSourceRef.APIGroup != nil)
+}
+
+func validateDataSources(s *corev1.PersistentVolumeClaimSpec, anyGroup bool, path *field.Path) (errs field.ErrorList) {
 	if d := s.DataSource; d != nil {
-		errs = append(errs, validateDataSource(d.Name, d.Kind, d.APIGroup, path.Child("dataSource"))...)
+		errs = append(errs, validateDataSource(d.Name, d.Kind, d.APIGroup, anyGroup, path.Child("dataSource"))...)
 	}
 	if d := s.DataSourceRef; d != nil {
 		at := path.Child("dataSourceRef")
-		errs = append(errs, validateDataSource(d.Name, d.Kind, d.APIGroup, at)...)
+		errs = append(errs, validateDataSource(d.Name, d.Kind, d.APIGroup, anyGroup, at)...)
 		if d.Namespace != nil && *d.Namespace != "" {
 			errs = append(errs, validate.All(at.Child("namespace"), *d.Namespace, apivalidation.ValidateNamespaceName(*d.Namespace, false))...)
 		}
@@ -93,12 +103,15 @@ func sameSource(d *corev1.TypedLocalObjectReference, r *corev1.TypedObjectRefere
 	return d.Kind == r.Kind && d.Name == r.Name && equality.Semantic.DeepEqual(d.APIGroup, r.APIGroup)
 }
 
-func validateDataSource(name, kind string, group *string, path *field.Path) (errs field.ErrorList) {
+func validateDataSource(name, kind string, group *string, anyGroup bool, path *field.Path) (errs field.ErrorList) {
 	errs = append(errs, validate.Required(name, path.Child("name"))...)
 	errs = append(errs, validate.Required(kind, path.Child("kind"))...)
 	g := ""
 	if group != nil {
 		g = *group
+	}
+	if anyGroup && g != "" {
+		return errs
 	}
 	if g == "" {
 		if kind != "PersistentVolumeClaim" {

@@ -110,7 +110,7 @@ func (c *checker) checkContainer(ctr *corev1.Container, at *field.Path) (errs fi
 	}
 	errs = append(errs, validate.RequiredEnum(ctr.TerminationMessagePolicy, at.Child("terminationMessagePolicy"), corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)...)
 	errs = append(errs, validatePorts(ctr.Ports, at.Child("ports"))...)
-	errs = append(errs, c.checkEnv(ctr.Env, at.Child("env"))...)
+	errs = append(errs, validateEnv(ctr.Env, at.Child("env"))...)
 	errs = append(errs, validateEnvFrom(ctr.EnvFrom, at.Child("envFrom"))...)
 	errs = append(errs, c.checkMounts(ctr, at.Child("volumeMounts"))...)
 	errs = append(errs, c.checkDevices(ctr, at.Child("volumeDevices"))...)

@@ -13,7 +13,7 @@ import (
 	"skiff/apis/validate"
 )
 
-func (c *checker) checkEnv(vars []corev1.EnvVar, path *field.Path) (errs field.ErrorList) {
+func validateEnv(vars []corev1.EnvVar, path *field.Path) (errs field.ErrorList) {
 	for i := range vars {
 		v, at := &vars[i], path.Index(i)
 		if v.Name == "" {
@@ -22,13 +22,13 @@ func (c *checker) checkEnv(vars []corev1.EnvVar, path *field.Path) (errs field.E
 			errs = append(errs, validate.All(at.Child("name"), v.Name, validation.IsRelaxedEnvVarName(v.Name))...)
 		}
 		if v.ValueFrom != nil {
-			errs = append(errs, c.checkEnvSource(v, at.Child("valueFrom"))...)
+			errs = append(errs, validateEnvSource(v, at.Child("valueFrom"))...)
 		}
 	}
 	return errs
 }
 
-func (c *checker) checkEnvSource(v *corev1.EnvVar, path *field.Path) (errs field.ErrorList) {
+func validateEnvSource(v *corev1.EnvVar, path *field.Path) (errs field.ErrorList) {
 	from, sources := v.ValueFrom, 0
 	if from.FieldRef != nil {
 		sources++
@@ -48,7 +48,7 @@ func (c *checker) checkEnvSource(v *corev1.EnvVar, path *field.Path) (errs field
 	}
 	if r := from.FileKeyRef; r != nil {
 		sources++
-		errs = append(errs, c.checkFileRef(r, path.Child("fileKeyRef"))...)
+		errs = append(errs, validateFileRef(r, path.Child("fileKeyRef"))...)
 	}
 	switch {
 	case sources == 0:
@@ -62,31 +62,54 @@ func (c *checker) checkEnvSource(v *corev1.EnvVar, path *field.Path) (errs field
 }
 
 func validateKeyRef(name, key string, path *field.Path) (errs field.ErrorList) {
-	errs = append(errs, validate.Required(name, path.Child("name"))...)
+	errs = append(errs, validate.All(path.Child("name"), name, apivalidation.NameIsDNSSubdomain(name, false))...)
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
 	return append(errs, validate.All(path.Child("key"), key, validation.IsConfigMapKey(key))...)
 }
 
-func (c *checker) checkFileRef(r *corev1.FileKeySelector, path *field.Path) (errs field.ErrorList) {
-	switch v := c.volumes[r.VolumeName]; {
-	case r.VolumeName == "":
-		errs = append(errs, field.Required(path.Child("volumeName"), ""))
-	case v == nil:
-		errs = append(errs, field.NotFound(path.Child("volumeName"), r.VolumeName))
-	case v.EmptyDir == nil:
-		errs = append(errs, field.Invalid(path.Child("volumeName"), r.VolumeName, "referenced volume must be of type emptyDir"))
-	}
-	if r.Path == "" {
-		errs = append(errs, field.Required(path.Child("path"), ""))
-	} else {
-		errs = append(errs, validateDescending(r.Path, path.Child("path"))...)
-	}
+func validateFileRef(r *corev1.FileKeySelector, path *field.Path) (errs field.ErrorList) {
 	if r.Key == "" {
-		return append(errs, field.Required(path.Child("key"), ""))
+		errs = append(errs, field.Required(path.Child("key"), ""))
+	} else {
+		errs = append(errs, validate.All(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
 	}
-	return append(errs, validate.All(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
+	if r.VolumeName == "" {
+		errs = append(errs, field.Required(path.Child("volumeName"), ""))
+	} else {
+		errs = append(errs, validate.DNSLabel(r.VolumeName, path.Child("volumeName"))...)
+	}
+	switch {
+	case r.Path == "":
+		errs = append(errs, field.Required(path.Child("path"), ""))
+	case hasBackstep(r.Path):
+		errs = append(errs, field.Invalid(path.Child("path"), r.Path, "must not contain '..'"))
+	}
+	return errs
+}
+
+// checkFileRefs checks that variables come from files in volumes that are empty
+// when the pod starts.
+func (c *checker) checkFileRefs(path *field.Path) (errs field.ErrorList) {
+	volumes := map[string]*corev1.Volume{}
+	for i := range c.spec.Volumes {
+		volumes[c.spec.Volumes[i].Name] = &c.spec.Volumes[i]
+	}
+	eachContainer(c.spec, path, func(ctr *corev1.Container, at *field.Path) {
+		for i, v := range ctr.Env {
+			if v.ValueFrom == nil || v.ValueFrom.FileKeyRef == nil {
+				continue
+			}
+			name, here := v.ValueFrom.FileKeyRef.VolumeName, at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			if volume := volumes[name]; volume == nil {
+				errs = append(errs, field.NotFound(here, name))
+			} else if volume.EmptyDir == nil {
+				errs = append(errs, field.Invalid(here, name, "referenced volume must be of type emptyDir"))
+			}
+		}
+	})
+	return errs
 }
 
 func validateEnvFrom(sources []corev1.EnvFromSource, path *field.Path) (errs field.ErrorList) {

@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,10 +11,13 @@ import (
 	"skiff/apis/validate"
 )
 
+// checkMounts checks the mounts of a container. Some fields of a mount are named
+// without its index, as in the messages of Kubernetes.
 func (c *checker) checkMounts(ctr *corev1.Container, base *field.Path) (errs field.ErrorList) {
-	seen, devices := map[string]bool{}, map[string]bool{}
+	seen := map[string]bool{}
+	names, paths := map[string]bool{}, map[string]bool{}
 	for _, d := range ctr.VolumeDevices {
-		devices[d.Name] = true
+		names[d.Name], paths[d.DevicePath] = true, true
 	}
 	for i := range ctr.VolumeMounts {
 		m, at := &ctr.VolumeMounts[i], base.Index(i)
@@ -30,33 +34,30 @@ func (c *checker) checkMounts(ctr *corev1.Container, base *field.Path) (errs fie
 			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must be unique"))
 		}
 		seen[m.MountPath] = true
-		if m.Name != "" && devices[m.Name] {
+		if names[m.Name] {
 			errs = append(errs, field.Invalid(at.Child("name"), m.Name, "must not already exist in volumeDevices"))
 		}
-		for _, d := range ctr.VolumeDevices {
-			if d.DevicePath == m.MountPath {
-				errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices"))
-				break
-			}
+		if paths[m.MountPath] {
+			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must not already exist as a path in volumeDevices"))
 		}
-		errs = append(errs, validateMountPaths(m, at)...)
+		errs = append(errs, validateMountPaths(m, at, base)...)
 		errs = append(errs, validatePropagation(m, ctr, base.Child("mountPropagation"))...)
-		errs = append(errs, validateRecursive(m, at.Child("recursiveReadOnly"))...)
+		errs = append(errs, validateRecursive(m, base.Child("recursiveReadOnly"))...)
 	}
 	return errs
 }
 
-func validateMountPaths(m *corev1.VolumeMount, at *field.Path) (errs field.ErrorList) {
+func validateMountPaths(m *corev1.VolumeMount, at, base *field.Path) (errs field.ErrorList) {
 	if m.SubPath != "" {
-		errs = append(errs, validateDescending(m.SubPath, at.Child("subPath"))...)
+		errs = append(errs, validateDescending(m.SubPath, base.Child("subPath"))...)
 	}
-	if m.SubPathExpr != "" {
-		if m.SubPath != "" {
-			errs = append(errs, field.Invalid(at.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
-		}
-		errs = append(errs, validateDescending(m.SubPathExpr, at.Child("subPathExpr"))...)
+	if m.SubPathExpr == "" {
+		return errs
 	}
-	return errs
+	if m.SubPath != "" {
+		errs = append(errs, field.Invalid(at.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
+	}
+	return append(errs, validateDescending(m.SubPathExpr, base.Child("subPathExpr"))...)
 }
 
 func validatePropagation(m *corev1.VolumeMount, ctr *corev1.Container, at *field.Path) (errs field.ErrorList) {
@@ -88,16 +89,19 @@ func validateRecursive(m *corev1.VolumeMount, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Forbidden(at, "may only be specified when mountPropagation is None or not specified"))
 		}
 	default:
-		errs = append(errs, field.NotSupported(at, *r, []corev1.RecursiveReadOnlyMode{corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled}))
+		errs = append(errs, field.NotSupported(at, *r, []corev1.RecursiveReadOnlyMode{corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyEnabled, corev1.RecursiveReadOnlyIfPossible}))
 	}
 	return errs
 }
 
 func (c *checker) checkDevices(ctr *corev1.Container, base *field.Path) (errs field.ErrorList) {
 	names, paths := map[string]bool{}, map[string]bool{}
+	mounted, mountPaths := map[string]bool{}, map[string]bool{}
+	for _, m := range ctr.VolumeMounts {
+		mounted[m.Name], mountPaths[m.MountPath] = true, true
+	}
 	for i, d := range ctr.VolumeDevices {
-		at := base.Index(i)
-		name, device := at.Child("name"), at.Child("devicePath")
+		name, device := base.Index(i).Child("name"), base.Index(i).Child("devicePath")
 		if d.Name == "" {
 			errs = append(errs, field.Required(name, ""))
 		}
@@ -115,32 +119,26 @@ func (c *checker) checkDevices(ctr *corev1.Container, base *field.Path) (errs fi
 		if paths[d.DevicePath] {
 			errs = append(errs, field.Invalid(device, d.DevicePath, "must be unique"))
 		}
-		if strings.HasPrefix(d.DevicePath, "../") || hasBackstep(d.DevicePath) {
-			errs = append(errs, field.Invalid(device, d.DevicePath, "must not contain '..'"))
+		if hasBackstep(d.DevicePath) {
+			errs = append(errs, field.Invalid(device, d.DevicePath, "can not contain backsteps ('..')"))
+		} else {
+			paths[d.DevicePath] = true
 		}
-		for _, m := range ctr.VolumeMounts {
-			if m.MountPath == d.DevicePath {
-				errs = append(errs, field.Invalid(device, d.DevicePath, "must not already exist as a path in volumeMounts"))
-				break
-			}
+		if mounted[d.Name] {
+			errs = append(errs, field.Invalid(name, d.Name, "must not already exist in volumeMounts"))
+		}
+		if mountPaths[d.DevicePath] {
+			errs = append(errs, field.Invalid(device, d.DevicePath, "must not already exist as a path in volumeMounts"))
 		}
 		if d.Name != "" {
 			names[d.Name] = true
-		}
-		if d.DevicePath != "" {
-			paths[d.DevicePath] = true
 		}
 	}
 	return errs
 }
 
 func hasBackstep(p string) bool {
-	for _, part := range strings.Split(strings.ReplaceAll(p, "\\", "/"), "/") {
-		if part == ".." {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Split(p, "/"), "..")
 }
 
 // validateDescending checks a relative path that stays below its start.

@@ -166,14 +166,20 @@ func (c *checker) checkHostUsers(path *field.Path) (errs field.ErrorList) {
 	if c.spec.HostUsers == nil || *c.spec.HostUsers {
 		return nil
 	}
-	for _, f := range []struct {
-		name string
-		on   bool
-	}{{"HostNetwork", c.spec.HostNetwork}, {"HostPID", c.spec.HostPID}, {"HostIPC", c.spec.HostIPC}} {
-		if f.on {
-			at := strings.ToLower(f.name[:1]) + f.name[1:]
-			errs = append(errs, field.Forbidden(path.Child(at), "when `hostUsers` is false"))
-		}
+	const text = "when `hostUsers` is false"
+	if c.spec.HostNetwork {
+		errs = append(errs, field.Forbidden(path.Child("hostNetwork"), text))
 	}
+	if c.spec.HostPID {
+		errs = append(errs, field.Forbidden(path.Child("HostPID"), text))
+	}
+	if c.spec.HostIPC {
+		errs = append(errs, field.Forbidden(path.Child("HostIPC"), text))
+	}
+	eachContainer(c.spec, path, func(ctr *corev1.Container, at *field.Path) {
+		if len(ctr.VolumeDevices) > 0 {
+			errs = append(errs, field.Forbidden(at.Child("volumeDevices"), text))
+		}
+	})
 	return errs
 }

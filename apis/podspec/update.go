@@ -50,6 +50,9 @@ func allowedUpdate(p, old *corev1.Pod) *corev1.PodSpec {
 	for i := range s.InitContainers {
 		s.InitContainers[i].Image = old.Spec.InitContainers[i].Image
 	}
+	if len(s.InitContainers) == 0 {
+		s.InitContainers = nil
+	}
 	s.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
 	s.SchedulingGates = old.Spec.SchedulingGates
 	s.Tolerations = old.Spec.Tolerations
@@ -84,7 +87,7 @@ func validateTolerationsUpdate(now, old []corev1.Toleration, path *field.Path) f
 			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
 		}
 	}
-	return validateTolerations(now, path)
+	return ValidateTolerations(now, path)
 }
 
 func validateGatesUpdate(now, old []corev1.PodSchedulingGate, path *field.Path) (errs field.ErrorList) {

@@ -74,7 +74,7 @@ func (c *checker) check(path *field.Path) (errs field.ErrorList) {
 	errs = append(errs, c.checkHostProcess(path)...)
 	errs = append(errs, c.checkHostUsers(path)...)
 	errs = append(errs, c.checkNames(path)...)
-	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, ValidateTolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, c.checkHostAliases(path.Child("hostAliases"))...)
 	return append(errs, c.checkRest(path)...)
 }
@@ -150,12 +150,17 @@ func (c *checker) checkRest(path *field.Path) (errs field.ErrorList) {
 		errs = append(errs, validate.RequiredEnum(*p, path.Child("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 	}
 	if s.Overhead != nil {
-		errs = append(errs, validateRequirements(&corev1.ResourceRequirements{Limits: s.Overhead}, nil, path.Child("overhead"), validateContainerResourceName)...)
+		errs = append(errs, ValidateOverhead(s.Overhead, path.Child("overhead"))...)
 	}
 	if s.OS != nil {
 		errs = append(errs, c.checkOS(path)...)
 	}
-	return errs
+	return append(errs, c.checkFileRefs(path)...)
+}
+
+// ValidateOverhead checks what a runtime itself needs.
+func ValidateOverhead(list corev1.ResourceList, path *field.Path) field.ErrorList {
+	return validateRequirements(&corev1.ResourceRequirements{Limits: list}, nil, path, validateContainerResourceName)
 }
 
 func (c *checker) checkOS(path *field.Path) (errs field.ErrorList) {

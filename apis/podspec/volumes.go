@@ -56,8 +56,8 @@ func validateVolumeSource(v *corev1.Volume, path *field.Path) (errs field.ErrorL
 	one("gitRepo", s.GitRepo != nil, func(at *field.Path) field.ErrorList {
 		return append(validate.Required(s.GitRepo.Repository, at.Child("repository")), validateDescending(s.GitRepo.Directory, at.Child("directory"))...)
 	})
-	one("gcePersistentDisk", s.GCEPersistentDisk != nil, func(at *field.Path) field.ErrorList {
-		return validateDisk(s.GCEPersistentDisk.PDName, "pdName", s.GCEPersistentDisk.Partition, at)
+	one("gcePersistentDisk", s.GCEPersistentDisk != nil, func(*field.Path) field.ErrorList {
+		return validateDisk(s.GCEPersistentDisk.PDName, "pdName", s.GCEPersistentDisk.Partition, path.Child("persistentDisk"))
 	})
 	one("awsElasticBlockStore", s.AWSElasticBlockStore != nil, func(at *field.Path) field.ErrorList {
 		return validateDisk(s.AWSElasticBlockStore.VolumeID, "volumeID", s.AWSElasticBlockStore.Partition, at)

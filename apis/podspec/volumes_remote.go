@@ -188,7 +188,7 @@ func ValidateAzureDisk(d *corev1.AzureDiskVolumeSource, at *field.Path) field.Er
 	}
 	errs = append(errs, validate.Enum(*d.Kind, at.Child("kind"), corev1.AzureDedicatedBlobDisk, corev1.AzureManagedDisk, corev1.AzureSharedBlobDisk)...)
 	managed := *d.Kind == corev1.AzureManagedDisk
-	if managed && !strings.HasPrefix(strings.ToLower(d.DataDiskURI), "/subscriptions/") {
+	if managed && !strings.HasPrefix(d.DataDiskURI, "/subscriptions/") {
 		errs = append(errs, field.NotSupported(at.Child("diskURI"), d.DataDiskURI, []string{azureManagedURI}))
 	}
 	if !managed && !strings.HasPrefix(d.DataDiskURI, "https://") {
@@ -226,4 +226,15 @@ func ValidateCSIDriverName(name string, at *field.Path) (errs field.ErrorList) {
 		errs = append(errs, field.TooLong(at, name, 63))
 	}
 	return append(errs, validate.All(at, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
+}
+
+// ValidateLocal checks a directory or disk of a node.
+func ValidateLocal(l *corev1.LocalVolumeSource, at *field.Path) field.ErrorList {
+	switch {
+	case l.Path == "":
+		return field.ErrorList{field.Required(at.Child("path"), "")}
+	case hasBackstep(l.Path):
+		return field.ErrorList{field.Invalid(at.Child("path"), l.Path, "must not contain '..'")}
+	}
+	return nil
 }

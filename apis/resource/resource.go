@@ -66,8 +66,9 @@ type Definition[T Object] struct {
 	// Name checks metadata.name (validation.NameIsDNSSubdomain, ...). When set,
 	// metadata is validated as a whole before Validate is called on create; when
 	// nil, only what every object must satisfy is checked. Updates of metadata
-	// are always checked.
-	Name func(name string, prefix bool) []string
+	// are always checked; NameOnce leaves the name out of that.
+	Name     func(name string, prefix bool) []string
+	NameOnce bool
 
 	Default      func(T)                                               // fills unset fields on decode
 	Prepare      func(ctx context.Context, obj, old T)                 // before validation; old is nil on create; status is reset already

@@ -116,8 +116,13 @@ func (s *strategy[T]) validateMeta(obj T) field.ErrorList {
 			_ = err.WithOrigin(origin).MarkCoveredByDeclarative()
 		}
 	}
+	return append(errs, validateFinalizers(obj)...)
+}
+
+func validateFinalizers(obj metav1.Object) (errs field.ErrorList) {
+	at := field.NewPath("metadata", "finalizers")
 	for i, name := range obj.GetFinalizers() {
-		errs = append(errs, validate.StandardFinalizer(name, path.Child("finalizers").Index(i))...)
+		errs = append(errs, validate.StandardFinalizer(name, at.Index(i))...)
 	}
 	return errs
 }

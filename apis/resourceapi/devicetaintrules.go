@@ -24,6 +24,7 @@ func deviceTaintRules() resource.Definition[*resourcev1.DeviceTaintRule] {
 		Register:      register,
 		Gates:         gates(),
 		Name:          validation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Default:       func(r R) { defaultTaint(&r.Spec.Taint) },
 		Validate: func(_ context.Context, obj, old R) field.ErrorList {
 			at := field.NewPath("spec")

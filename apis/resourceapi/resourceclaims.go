@@ -14,7 +14,7 @@ import (
 	"skiff/apis/validate"
 )
 
-func resourceClaims() resource.Definition[*resourcev1.ResourceClaim] {
+func resourceClaims(a admin) resource.Definition[*resourcev1.ResourceClaim] {
 	type C = *resourcev1.ResourceClaim
 	return resource.Definition[C]{
 		Resource: group.WithResource("resourceclaims"),
@@ -27,12 +27,13 @@ func resourceClaims() resource.Definition[*resourcev1.ResourceClaim] {
 		Name:     validation.NameIsDNSSubdomain,
 		Default:  func(c C) { defaultClaim(&c.Spec.Devices) },
 		Prepare:  func(_ context.Context, obj, _ C) { dropDerived(&obj.Spec.Devices) },
-		Validate: func(_ context.Context, obj, old C) field.ErrorList {
+		Validate: func(ctx context.Context, obj, old C) field.ErrorList {
 			if old != nil {
-				errs := validation.ValidateImmutableField(obj.Spec, old.Spec, field.NewPath("spec"))
-				return errs.WithOrigin("immutable").MarkCoveredByDeclarative()
+				errs := validation.ValidateObjectMeta(&obj.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))
+				return append(errs, validation.ValidateImmutableField(obj.Spec, old.Spec, field.NewPath("spec")).WithOrigin("immutable").MarkCoveredByDeclarative()...)
 			}
-			return validateClaim(&obj.Spec.Devices, field.NewPath("spec", "devices"))
+			errs := a.asked(ctx, obj.Namespace, obj.Spec.Devices.Requests)
+			return append(errs, validateClaim(&obj.Spec.Devices, field.NewPath("spec", "devices"))...)
 		},
 		Spec:         func(c C) any { return &c.Spec },
 		NoGeneration: true,
@@ -44,7 +45,10 @@ func resourceClaims() resource.Definition[*resourcev1.ResourceClaim] {
 				obj.Status.Allocation.AllocationTimestamp = &now
 			}
 		},
-		ValidateStatus:    validateClaimStatus,
+		ValidateStatus: func(ctx context.Context, obj, old C) field.ErrorList {
+			errs := a.granted(ctx, obj.Namespace, obj.Status.Allocation, old.Status.Allocation)
+			return append(errs, validateClaimStatus(obj, old)...)
+		},
 		StatusResetFields: []string{"metadata", "spec"},
 		Columns: []resource.Column[C]{
 			{Name: "State", Type: "string", Help: "A summary of the current state (allocated, pending, reserved, etc.).", Value: func(c C) any { return stateOf(c) }},
@@ -67,7 +71,7 @@ func stateOf(c *resourcev1.ResourceClaim) string {
 	return out
 }
 
-func resourceClaimTemplates() resource.Definition[*resourcev1.ResourceClaimTemplate] {
+func resourceClaimTemplates(a admin) resource.Definition[*resourcev1.ResourceClaimTemplate] {
 	type T = *resourcev1.ResourceClaimTemplate
 	return resource.Definition[T]{
 		Resource: group.WithResource("resourceclaimtemplates"),
@@ -80,9 +84,11 @@ func resourceClaimTemplates() resource.Definition[*resourcev1.ResourceClaimTempl
 		Name:     validation.NameIsDNSSubdomain,
 		Default:  func(t T) { defaultClaim(&t.Spec.Spec.Devices) },
 		Prepare:  func(_ context.Context, obj, _ T) { dropDerived(&obj.Spec.Spec.Devices) },
-		Validate: func(_ context.Context, obj, old T) (errs field.ErrorList) {
+		Validate: func(ctx context.Context, obj, old T) (errs field.ErrorList) {
 			at := field.NewPath("spec")
-			if old != nil {
+			if old == nil {
+				errs = append(errs, a.asked(ctx, obj.Namespace, obj.Spec.Spec.Devices.Requests)...)
+			} else {
 				errs = append(errs, validation.ValidateObjectMeta(&obj.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))...)
 			}
 			errs = append(errs, validateTemplateMeta(&obj.Spec.ObjectMeta, at.Child("metadata"))...)
@@ -121,7 +127,7 @@ func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.Erro
 	return errs
 }
 
-func validateClaimStatus(_ context.Context, obj, old *resourcev1.ResourceClaim) field.ErrorList {
+func validateClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
 	errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
 	at := field.NewPath("status")
 	if obj.Status.Allocation == nil && len(obj.Status.ReservedFor) > 0 {

@@ -26,6 +26,7 @@ func resourceSlices() resource.Definition[*resourcev1.ResourceSlice] {
 		Register:      register,
 		Gates:         gates(),
 		Name:          validation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Default: func(s S) {
 			for i := range s.Spec.Devices {
 				for j := range s.Spec.Devices[i].Taints {

@@ -41,6 +41,7 @@ func priorityClasses() resource.Definition[*schedulingv1.PriorityClass] {
 		List:          &schedulingv1.PriorityClassList{},
 		Register:      declared.RegisterValidations,
 		Name:          validation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Default: func(p P) {
 			if p.PreemptionPolicy == nil {
 				lower := corev1.PreemptLowerPriority

@@ -23,6 +23,7 @@ func csiDrivers() resource.Definition[*storagev1.CSIDriver] {
 		List:          &storagev1.CSIDriverList{},
 		Register:      register,
 		Name:          validation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Default:       defaultCSIDriver,
 		Validate:      validateCSIDriver,
 		Columns:       csiDriverColumns(),

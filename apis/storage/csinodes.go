@@ -73,19 +73,14 @@ func validateNodeDriver(d storagev1.CSINodeDriver, seen map[string]bool, at *fie
 	seen[d.Name] = true
 	keys := map[string]bool{}
 	for _, key := range d.TopologyKeys {
-		if key == "" || keys[key] {
-			errs = append(errs, duplicateOrRequired(key, at)...)
-			continue
+		if key == "" {
+			errs = append(errs, field.Required(at, ""))
+		}
+		if keys[key] {
+			errs = append(errs, field.Duplicate(at, key))
 		}
 		keys[key] = true
 		errs = append(errs, validate.All(at, key, utilvalidation.IsQualifiedName(key))...)
 	}
 	return errs
-}
-
-func duplicateOrRequired(key string, at *field.Path) field.ErrorList {
-	if key == "" {
-		return field.ErrorList{field.Required(at, "")}
-	}
-	return field.ErrorList{field.Duplicate(at, key)}
 }

@@ -34,7 +34,6 @@ func validateCSIStorageCapacity(_ context.Context, obj, old *storagev1.CSIStorag
 	errs = append(errs, metavalidation.ValidateLabelSelector(obj.NodeTopology, metavalidation.LabelSelectorValidationOptions{}, topology)...)
 	errs = append(errs, validate.All(field.NewPath("storageClassName"), obj.StorageClassName, validation.NameIsDNSSubdomain(obj.StorageClassName, false))...)
 	errs = append(errs, nonNegativeQuantity(obj.Capacity, field.NewPath("capacity"))...)
-	errs = append(errs, nonNegativeQuantity(obj.MaximumVolumeSize, field.NewPath("maximumVolumeSize"))...)
 	if old == nil {
 		return errs
 	}

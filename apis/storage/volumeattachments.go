@@ -71,11 +71,13 @@ func validateSource(s *storagev1.VolumeAttachmentSource, at *field.Path) field.E
 		return field.ErrorList{field.Forbidden(at, one)}
 	case s.InlineVolumeSpec != nil:
 		return validateInline(s.InlineVolumeSpec, at.Child("inlineVolumeSpec"))
-	case *s.PersistentVolumeName == "":
-		return field.ErrorList{field.Required(at.Child("persistentVolumeName"), "must specify non empty persistentVolumeName")}
 	}
+	var errs field.ErrorList
 	name := at.Child("persistentVolumeName")
-	return validate.All(name, *s.PersistentVolumeName, validation.NameIsDNSSubdomain(*s.PersistentVolumeName, false))
+	if *s.PersistentVolumeName == "" {
+		errs = append(errs, field.Required(name, "must specify non empty persistentVolumeName"))
+	}
+	return append(errs, validate.All(name, *s.PersistentVolumeName, validation.NameIsDNSSubdomain(*s.PersistentVolumeName, false))...)
 }
 
 func validateVolumeError(e *storagev1.VolumeError, at *field.Path) field.ErrorList {

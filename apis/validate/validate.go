@@ -54,7 +54,7 @@ func Port(value int32, path *field.Path) field.ErrorList {
 // NonNegative checks a number that counts something.
 func NonNegative[T ~int | ~int32 | ~int64](value T, path *field.Path) field.ErrorList {
 	if value < 0 {
-		return field.ErrorList{field.Invalid(path, value, "must be greater than or equal to 0")}
+		return field.ErrorList{field.Invalid(path, value, "must be greater than or equal to 0").WithOrigin("minimum")}
 	}
 	return nil
 }

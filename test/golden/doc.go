@@ -12,5 +12,6 @@
 //	GOLDEN_SHOW='v1.Pod$:20' go test -count=1 -run TestReplay ./test/golden
 //
 // which replays the matching kinds only and prints their first disagreements,
-// and keep a better level with GOLDEN_UPDATE=1.
+// and keep a better level with GOLDEN_UPDATE=1. GOLDEN_CASES names another
+// folder of case files.
 package golden

@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -69,7 +70,7 @@ func prepare(t *testing.T, c client) {
 // those to replay alone.
 func files(t *testing.T, s *show) (together, alone []string) {
 	t.Helper()
-	all, err := filepath.Glob(filepath.Join("testdata", "cases", "*.jsonl.gz"))
+	all, err := filepath.Glob(filepath.Join(cmp.Or(os.Getenv("GOLDEN_CASES"), "testdata/cases"), "*.jsonl.gz"))
 	if err != nil || len(all) == 0 {
 		t.Fatalf("no case files: %v", err)
 	}

@@ -50,9 +50,24 @@ func (s *show) print(kind string, e *example, v verdict, want, got any) {
 	s.shown[kind]++
 	fmt.Printf("--- %s: %s: disagrees in %s\n", kind, e.ID, v)
 	fmt.Printf("    patch %s\n", text(e.Patch))
+	if path := os.Getenv("GOLDEN_DUMP"); path != "" {
+		s.dump(path, map[string]any{"kind": kind, "id": e.ID, "in": v.String(), "patch": e.Patch, "want": want, "got": got})
+		return
+	}
 	for _, line := range diff("", plain(want), plain(got)) {
 		fmt.Println("    " + line)
 	}
+}
+
+// dump appends the disagreement to a file of JSON lines.
+func (s *show) dump(path string, entry map[string]any) {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = f.Close() }()
+	_, _ = fmt.Fprintln(f, text(entry))
 }
 
 func (v verdict) String() string {
