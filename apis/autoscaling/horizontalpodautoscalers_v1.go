@@ -54,9 +54,8 @@ func fromV1(in *autoscalingv1.HorizontalPodAutoscaler, out hpa) error {
 	if len(s.Metrics) == 0 {
 		s.Metrics = []autoscalingv2.MetricSpec{cpuMetric(defaultUtilization)}
 	}
-	if behavior, ok := read[*autoscalingv2.HorizontalPodAutoscalerBehavior](in.Annotations, behaviorAnnotation); ok {
-		s.Behavior = behavior
-		defaultBehavior(s.Behavior)
+	if behavior, ok := read[autoscalingv2.HorizontalPodAutoscalerBehavior](in.Annotations, behaviorAnnotation); ok && behavior != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
+		s.Behavior = &behavior
 	}
 	if p := in.Status.CurrentCPUUtilizationPercentage; p != nil {
 		status.CurrentMetrics = []autoscalingv2.MetricStatus{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricStatus{

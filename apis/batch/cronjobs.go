@@ -2,7 +2,9 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -149,7 +151,12 @@ func validateTimeZone(zone string, at *field.Path) field.ErrorList {
 	if strings.EqualFold(zone, "Local") {
 		return field.ErrorList{field.Invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")}
 	}
-	if _, err := time.LoadLocation(zone); err != nil {
+	_, err := time.LoadLocation(zone)
+	var failed *fs.PathError
+	if errors.As(err, &failed) { // a name that can't be a file's is just not known
+		err = fmt.Errorf("unknown time zone %s", zone)
+	}
+	if err != nil {
 		return field.ErrorList{field.Invalid(at, zone, err.Error())}
 	}
 	return nil

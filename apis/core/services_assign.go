@@ -35,6 +35,12 @@ func askedPorts(svc *corev1.Service) bool {
 
 func (a *allocator) allocateIP(svc *corev1.Service, had, c *claim) field.ErrorList {
 	path := field.NewPath("spec", "clusterIPs")
+	if len(svc.Spec.ClusterIPs) == 0 && c.dry {
+		// the network's own address, which no service can have
+		ip := a.ips.prefix.Addr().String()
+		svc.Spec.ClusterIP, svc.Spec.ClusterIPs = ip, []string{ip}
+		return nil
+	}
 	if len(svc.Spec.ClusterIPs) == 0 {
 		n, err := a.ips.next(nil)
 		if err != nil {

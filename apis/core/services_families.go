@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,47 +18,118 @@ func (a *allocator) family() corev1.IPFamily {
 }
 
 // families brings clusterIP and clusterIPs, and the IP families and their
-// policy, into agreement; they say what is then allocated.
+// policy, into agreement; they say what is then allocated. The order of the
+// steps decides which errors are seen.
 func (a *allocator) families(s, old *corev1.Service) (errs field.ErrorList) {
 	normalizeClusterIPs(s, old)
-	if !needsClusterIP(s) {
+	if !needsClusterIP(s) || settledFamilies(s, old) {
 		return nil
 	}
-	spec := &s.Spec
+	inferPolicy(s, old)
+	path := field.NewPath("spec")
+	if errs := validateClusterIPs(s, old, path); len(errs) > 0 {
+		return errs
+	}
+	errs = reduceFamilies(s, old, path.Child("ipFamilyPolicy"))
+	errs = append(errs, singleFamily(&s.Spec, path.Child("ipFamilyPolicy"))...)
+	errs = append(errs, a.inferFamilies(&s.Spec, path.Child("clusterIPs"))...)
+	if len(errs) > 0 {
+		return errs
+	}
+	if s.Spec.ClusterIP == corev1.ClusterIPNone && len(s.Spec.Selector) == 0 {
+		freeFamilies(&s.Spec, a.family())
+		return nil
+	}
+	return a.ownFamilies(&s.Spec, path)
+}
+
+// settledFamilies reports whether a service that prefers two families is left
+// with what it has: only an explicit change adds or takes a family.
+func settledFamilies(s, old *corev1.Service) bool {
+	return old != nil && s.Spec.IPFamilyPolicy != nil && old.Spec.Type == s.Spec.Type &&
+		*s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack &&
+		(old.Spec.IPFamilyPolicy == nil || *old.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack) &&
+		slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) && slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies)
+}
+
+func inferPolicy(s, old *corev1.Service) {
+	if s.Spec.IPFamilyPolicy != nil {
+		return
+	}
+	policy := corev1.IPFamilyPolicySingleStack
+	switch {
+	case old != nil && old.Spec.IPFamilyPolicy != nil:
+		policy = *old.Spec.IPFamilyPolicy
+	case s.Spec.ClusterIP == corev1.ClusterIPNone && len(s.Spec.Selector) == 0:
+		policy = corev1.IPFamilyPolicyRequireDualStack
+	}
+	s.Spec.IPFamilyPolicy = &policy
+}
+
+// reduceFamilies takes the second family from a service that is to have one,
+// and refuses to take it from any other.
+func reduceFamilies(s, old *corev1.Service, policy *field.Path) (errs field.ErrorList) {
+	if old == nil {
+		return nil
+	}
+	now, before := &s.Spec, &old.Spec
+	if *now.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack {
+		if slices.Equal(now.ClusterIPs, before.ClusterIPs) && len(now.ClusterIPs) > 1 {
+			now.ClusterIPs = now.ClusterIPs[:1]
+		}
+		if slices.Equal(now.IPFamilies, before.IPFamilies) && len(now.IPFamilies) > 1 {
+			now.IPFamilies = now.IPFamilies[:1]
+		}
+		return nil
+	}
+	if n := len(now.ClusterIPs); n > 0 && n < len(before.ClusterIPs) {
+		errs = append(errs, field.Invalid(policy, now.IPFamilyPolicy, "must be 'SingleStack' to release the secondary cluster IP"))
+	}
+	if n := len(now.IPFamilies); n > 0 && n < len(before.IPFamilies) {
+		errs = append(errs, field.Invalid(policy, now.IPFamilyPolicy, "must be 'SingleStack' to release the secondary IP family"))
+	}
+	return errs
+}
+
+func singleFamily(spec *corev1.ServiceSpec, policy *field.Path) (errs field.ErrorList) {
+	const text = "must be 'RequireDualStack' or 'PreferDualStack' when multiple "
+	if *spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack {
+		return nil
+	}
+	if len(spec.ClusterIPs) == 2 {
+		errs = append(errs, field.Invalid(policy, spec.IPFamilyPolicy, text+"cluster IPs are specified"))
+	}
+	if len(spec.IPFamilies) == 2 {
+		errs = append(errs, field.Invalid(policy, spec.IPFamilyPolicy, text+"IP families are specified"))
+	}
+	return errs
+}
+
+// inferFamilies completes the families from the addresses.
+func (a *allocator) inferFamilies(spec *corev1.ServiceSpec, path *field.Path) (errs field.ErrorList) {
 	for i, ip := range spec.ClusterIPs {
-		parsed := utilnet.ParseIPSloppy(ip)
 		if ip == corev1.ClusterIPNone {
+			break
+		}
+		if i < len(spec.IPFamilies) {
 			continue
 		}
-		if parsed == nil {
-			return nil // validation speaks about what is no address
+		family := corev1.IPv4Protocol
+		if utilnet.IsIPv6String(ip) {
+			family = corev1.IPv6Protocol
 		}
-		got := corev1.IPv4Protocol
-		if utilnet.IsIPv6(parsed) {
-			got = corev1.IPv6Protocol
+		if family != a.family() {
+			errs = append(errs, field.Invalid(path.Index(i), spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", family)))
+			continue
 		}
-		if i >= len(spec.IPFamilies) {
-			spec.IPFamilies = append(spec.IPFamilies, got)
-		}
+		spec.IPFamilies = append(spec.IPFamilies, family)
 	}
-	headless := len(spec.ClusterIPs) > 0 && spec.ClusterIPs[0] == corev1.ClusterIPNone
-	if headless && len(spec.Selector) == 0 {
-		freeFamilies(spec, a.family())
-		return nil
-	}
-	return a.ownFamilies(spec)
+	return errs
 }
 
 // freeFamilies leaves a headless service without selector its families: what
 // its endpoints are is not the cluster's to say.
 func freeFamilies(spec *corev1.ServiceSpec, family corev1.IPFamily) {
-	if spec.IPFamilyPolicy == nil {
-		policy := corev1.IPFamilyPolicyRequireDualStack
-		if len(spec.IPFamilies) == 1 {
-			policy = corev1.IPFamilyPolicySingleStack
-		}
-		spec.IPFamilyPolicy = &policy
-	}
 	if len(spec.IPFamilies) == 0 {
 		spec.IPFamilies = []corev1.IPFamily{family}
 	}
@@ -71,30 +143,19 @@ func freeFamilies(spec *corev1.ServiceSpec, family corev1.IPFamily) {
 }
 
 // ownFamilies holds any other service to the families the cluster has.
-func (a *allocator) ownFamilies(spec *corev1.ServiceSpec) (errs field.ErrorList) {
-	path := field.NewPath("spec")
-	if spec.IPFamilyPolicy != nil && *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
+func (a *allocator) ownFamilies(spec *corev1.ServiceSpec, path *field.Path) (errs field.ErrorList) {
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
 		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
 	}
-	if spec.IPFamilyPolicy != nil && *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack && len(spec.IPFamilies) == 2 {
-		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), spec.IPFamilyPolicy, "must be RequireDualStack or PreferDualStack when multiple IP families are specified"))
-	}
 	for i, f := range spec.IPFamilies {
-		if f != a.family() && (f == corev1.IPv4Protocol || f == corev1.IPv6Protocol) {
+		if f != a.family() {
 			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(i), f, "not configured on this cluster"))
 		}
 	}
-	if len(errs) > 0 {
-		return errs
-	}
-	if spec.IPFamilyPolicy == nil {
-		single := corev1.IPFamilyPolicySingleStack
-		spec.IPFamilyPolicy = &single
-	}
-	if len(spec.IPFamilies) == 0 {
+	if len(errs) == 0 && len(spec.IPFamilies) == 0 {
 		spec.IPFamilies = []corev1.IPFamily{a.family()}
 	}
-	return nil
+	return errs
 }
 
 // normalizeClusterIPs makes clusterIPs follow clusterIP where the client knows

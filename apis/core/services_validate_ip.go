@@ -1,7 +1,9 @@
 package core
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -30,17 +32,29 @@ func validateClusterIPs(s, old *corev1.Service, spec *field.Path) (errs field.Er
 	if old != nil {
 		known = old.Spec.ClusterIPs
 	}
+	bad := false
 	for i, ip := range s.Spec.ClusterIPs {
-		if ip == corev1.ClusterIPNone {
+		if i == 0 && ip == corev1.ClusterIPNone {
 			if len(s.Spec.ClusterIPs) > 1 {
-				errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "may not have more than one value when set to 'None'"))
+				bad = true
+				errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "'None' must be the first and only value"))
 			}
 			continue
 		}
-		errs = append(errs, validation.IsValidIPForLegacyField(ips.Index(i), ip, true, known)...)
+		wrong := validation.IsValidIPForLegacyField(ips.Index(i), ip, true, known)
+		bad = bad || len(wrong) > 0
+		errs = append(errs, wrong...)
 	}
 	if len(s.Spec.ClusterIPs) > 2 {
 		errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "may only hold up to 2 values"))
+	}
+	if bad {
+		return errs
+	}
+	if len(s.Spec.ClusterIPs) > 1 {
+		if dual, err := utilnet.IsDualStackIPStrings(s.Spec.ClusterIPs); err == nil && !dual {
+			errs = append(errs, field.Invalid(ips, s.Spec.ClusterIPs, "may specify no more than one IP for each IP family"))
+		}
 	}
 	return append(errs, validateFamilyOfIPs(s, ips)...)
 }
@@ -68,10 +82,10 @@ func validateFamilyOfIPs(s *corev1.Service, ips *field.Path) (errs field.ErrorLi
 		}
 		v6 := utilnet.IsIPv6(parsed)
 		if s.Spec.IPFamilies[i] == corev1.IPv4Protocol && v6 {
-			errs = append(errs, field.Invalid(ips.Index(i), ip, "expected an IPv4 value as indicated by `ipFamilies[0]`"))
+			errs = append(errs, field.Invalid(ips.Index(i), ip, fmt.Sprintf("expected an IPv4 value as indicated by `ipFamilies[%v]`", i)))
 		}
 		if s.Spec.IPFamilies[i] == corev1.IPv6Protocol && !v6 {
-			errs = append(errs, field.Invalid(ips.Index(i), ip, "expected an IPv6 value as indicated by `ipFamilies[0]`"))
+			errs = append(errs, field.Invalid(ips.Index(i), ip, fmt.Sprintf("expected an IPv6 value as indicated by `ipFamilies[%v]`", i)))
 		}
 	}
 	return errs
@@ -85,12 +99,15 @@ func validateLoadBalancer(s, old *corev1.Service, spec *field.Path) (errs field.
 		if !balanced {
 			errs = append(errs, field.Forbidden(path, text))
 		}
+		// these may be padded with spaces, as they could in the annotation
 		var known []string
 		if old != nil {
-			known = old.Spec.LoadBalancerSourceRanges
+			for _, cidr := range old.Spec.LoadBalancerSourceRanges {
+				known = append(known, strings.TrimSpace(cidr))
+			}
 		}
 		for i, cidr := range s.Spec.LoadBalancerSourceRanges {
-			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), cidr, true, known)...)
+			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Index(i), strings.TrimSpace(cidr), true, known)...)
 		}
 	}
 	switch {

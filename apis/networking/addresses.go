@@ -31,7 +31,7 @@ func ipAddresses() resource.Definition[*networkingv1.IPAddress] {
 		Validate:      validateIPAddress,
 		Columns: []resource.Column[A]{
 			{Name: "ParentRef", Type: "string", Help: networkingv1.IPAddressSpec{}.SwaggerDoc()["parentRef"], Value: func(a A) any { return parentOf(a.Spec.ParentRef) }},
-			resource.NoAge[A](),
+			resource.HeadlessAge[A](),
 		},
 	}
 }

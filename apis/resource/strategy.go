@@ -91,11 +91,17 @@ func (s *strategy[T]) Validate(ctx context.Context, o runtime.Object) field.Erro
 	return errs
 }
 
-// ValidateUpdate leaves metadata alone: rest.ValidateUpdate has checked it.
+// ValidateUpdate adds to rest.ValidateUpdate, which has checked that metadata
+// changed as it may.
 func (s *strategy[T]) ValidateUpdate(ctx context.Context, o, oldObj runtime.Object) (errs field.ErrorList) {
 	obj, old := o.(T), oldObj.(T)
+	if s.def.NameOnce || s.def.Name == nil {
+		errs = validateFinalizers(obj)
+	} else {
+		errs = s.validateMeta(obj)
+	}
 	if s.def.Validate != nil {
-		errs = s.def.Validate(ctx, obj, old)
+		errs = append(errs, s.def.Validate(ctx, obj, old)...)
 	}
 	return errs
 }

@@ -21,7 +21,7 @@ type Column[T Object] struct {
 	Name, Type, Format, Help string
 	Priority                 int32
 	Value                    func(T) any
-	hidden                   bool
+	hidden, headless         bool
 }
 
 // NameColumn is the NAME column, for a table that puts it elsewhere.
@@ -36,6 +36,14 @@ func AgeColumn[T Object]() Column[T] {
 
 // NoAge in Columns leaves the AGE column out.
 func NoAge[T Object]() Column[T] { return Column[T]{Name: "Age", hidden: true} }
+
+// HeadlessAge in Columns gives the age in the rows and not in the header, which
+// is what Kubernetes answers for addresses.
+func HeadlessAge[T Object]() Column[T] {
+	c := AgeColumn[T]()
+	c.headless = true
+	return c
+}
 
 // Age renders a time as kubectl does: "5m", or "<unknown>" when unset.
 func Age(t metav1.Time) string {
@@ -111,6 +119,9 @@ func (c table[T]) ConvertToTable(_ context.Context, obj, opts runtime.Object) (*
 func (c table[T]) header() []metav1.TableColumnDefinition {
 	out := make([]metav1.TableColumnDefinition, 0, len(c.columns))
 	for _, col := range c.columns {
+		if col.headless {
+			continue
+		}
 		out = append(out, metav1.TableColumnDefinition{Name: col.Name, Type: col.Type, Format: col.Format, Description: col.Help, Priority: col.Priority})
 	}
 	return out

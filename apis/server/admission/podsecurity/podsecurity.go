@@ -95,6 +95,9 @@ func refuse(a admission.Attributes, result *admissionv1.AdmissionResponse) error
 	if !errors.As(err, &status) || result.Result == nil {
 		return err
 	}
+	if result.Result.Message != "" { // it says already what it is about
+		status.ErrStatus.Message = result.Result.Message
+	}
 	if d := result.Result.Details; d != nil && status.ErrStatus.Details != nil {
 		status.ErrStatus.Details.Causes = append(status.ErrStatus.Details.Causes, d.Causes...)
 	}
