@@ -96,7 +96,14 @@ func testLimits(t *testing.T, client kubernetes.Interface) {
 	n := 0
 	eventually(t, "defaults are filled in", func() (bool, error) {
 		n++
-		p := pod(t, client, ns, "p"+strings.Repeat("x", n), "", nil)
+		// Between defaults and checks the plugin may learn of the limits: then the pod is refused for lack of them.
+		p, err := client.CoreV1().Pods(ns).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "p" + strings.Repeat("x", n)},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "example.com/c:1"}}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return false, err
+		}
 		r := p.Spec.Containers[0].Resources
 		return r.Limits.Cpu().String() == "200m" && r.Requests.Cpu().String() == "100m" &&
 			p.Annotations["kubernetes.io/limit-ranger"] == "LimitRanger plugin set: cpu request for container c; cpu limit for container c", nil
