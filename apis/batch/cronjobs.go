@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -152,7 +152,7 @@ func validateTimeZone(zone string, at *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")}
 	}
 	_, err := time.LoadLocation(zone)
-	var failed *fs.PathError
+	var failed syscall.Errno
 	if errors.As(err, &failed) { // a name that can't be a file's is just not known
 		err = fmt.Errorf("unknown time zone %s", zone)
 	}

@@ -37,7 +37,7 @@ func validatePersistentVolume(_ context.Context, v, old *corev1.PersistentVolume
 			errs = append(errs, podspec.ValidateNodeSelector(a.Required, at)...)
 		}
 	}
-	errs = append(errs, validatePVSource(s, spec)...)
+	errs = append(errs, validatePVSource(s, v.Name, spec)...)
 	if h := s.HostPath; h != nil && path.Clean(h.Path) == "/" && s.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRecycle {
 		errs = append(errs, field.Forbidden(spec.Child("persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"))
 	}
@@ -116,7 +116,7 @@ func affinityEqualities() conversion.Equalities {
 }
 
 // validatePVSource checks that one source is given, and that one.
-func validatePVSource(s *corev1.PersistentVolumeSpec, spec *field.Path) (errs field.ErrorList) {
+func validatePVSource(s *corev1.PersistentVolumeSpec, name string, spec *field.Path) (errs field.ErrorList) {
 	count := 0
 	one := func(name string, set bool, check func(*field.Path) field.ErrorList) {
 		if !set {
@@ -144,7 +144,7 @@ func validatePVSource(s *corev1.PersistentVolumeSpec, spec *field.Path) (errs fi
 	})
 	one("quobyte", s.Quobyte != nil, func(at *field.Path) field.ErrorList { return podspec.ValidateQuobyte(s.Quobyte, at) })
 	one("cephfs", s.CephFS != nil, func(at *field.Path) field.ErrorList { return podspec.ValidateMonitors(s.CephFS.Monitors, at) })
-	one("iscsi", s.ISCSI != nil, func(at *field.Path) field.ErrorList { return validatePVISCSI(s.ISCSI, at) })
+	one("iscsi", s.ISCSI != nil, func(at *field.Path) field.ErrorList { return validatePVISCSI(s.ISCSI, name, at) })
 	one("cinder", s.Cinder != nil, func(at *field.Path) field.ErrorList {
 		errs := validate.Required(s.Cinder.VolumeID, at.Child("volumeID"))
 		if r := s.Cinder.SecretRef; r != nil {
@@ -213,10 +213,10 @@ func validatePVGluster(g *corev1.GlusterfsPersistentVolumeSource, at *field.Path
 	return errs
 }
 
-func validatePVISCSI(i *corev1.ISCSIPersistentVolumeSource, at *field.Path) field.ErrorList {
+func validatePVISCSI(i *corev1.ISCSIPersistentVolumeSource, name string, at *field.Path) field.ErrorList {
 	errs := podspec.ValidateISCSI(podspec.ISCSI{
 		Portal: i.TargetPortal, IQN: i.IQN, LUN: i.Lun, Initiator: i.InitiatorName,
-		CHAP: i.DiscoveryCHAPAuth || i.SessionCHAPAuth, HasAuth: i.SecretRef != nil, Strict: true,
+		CHAP: i.DiscoveryCHAPAuth || i.SessionCHAPAuth, HasAuth: i.SecretRef != nil, Strict: true, Volume: name,
 	}, at)
 	if i.SecretRef != nil {
 		errs = append(errs, validate.Required(i.SecretRef.Name, at.Child("secretRef", "name"))...)

@@ -50,7 +50,11 @@ func dropContainer(c *corev1.Container) {
 		}
 	}
 	if l := c.Lifecycle; l != nil {
-		l.StopSignal = nil
+		if l.StopSignal != nil {
+			if l.StopSignal = nil; *l == (corev1.Lifecycle{}) {
+				c.Lifecycle = nil
+			}
+		}
 		for _, h := range []*corev1.LifecycleHandler{l.PostStart, l.PreStop} {
 			if h != nil {
 				dropHTTP(h.HTTPGet)

@@ -55,6 +55,8 @@ type ISCSI struct {
 	LUN           int32
 	Initiator     *string
 	CHAP, HasAuth bool
+	// Volume is the name of the volume that an initiator's name is joined with.
+	Volume string
 	// Strict has every bad name called one of a wrong format, without a hint.
 	Strict bool
 }
@@ -64,6 +66,9 @@ var iscsiInitiator = regexp.MustCompile(`iqn\.\d{4}-\d{2}\.([[:alnum:]-.]+)(:[^,
 // ValidateISCSI checks an ISCSI source.
 func ValidateISCSI(i ISCSI, at *field.Path) field.ErrorList {
 	errs := validate.Required(i.Portal, at.Child("targetPortal"))
+	if i.Strict && i.Initiator != nil && len(i.Volume+":"+i.Portal) > 64 {
+		errs = append(errs, field.Invalid(at.Child("targetportal"), i.Portal, "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."))
+	}
 	if i.IQN == "" {
 		errs = append(errs, field.Required(at.Child("iqn"), ""))
 	} else {

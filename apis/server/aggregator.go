@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericserver "k8s.io/apiserver/pkg/server"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -54,6 +55,8 @@ func (s *Server) register(b builtIn) error {
 	auto := autoregister.NewAutoRegisterController(services, client.ApiregistrationV1())
 	for _, service := range localServices(b.resources) {
 		auto.AddAPIServiceToSyncOnStart(service)
+		gv := metav1.GroupVersion{Group: service.Spec.Group, Version: service.Spec.Version}
+		s.base.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(gv, int(service.Spec.GroupPriorityMinimum), int(service.Spec.VersionPriority))
 	}
 	crds := newCRDRegistration(s.custom.Informers.Apiextensions().V1().CustomResourceDefinitions(), auto)
 	return s.aggregator.GenericAPIServer.AddPostStartHook("kube-apiserver-autoregistration", func(hook genericserver.PostStartHookContext) error {

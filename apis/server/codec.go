@@ -55,7 +55,11 @@ type storageCodec struct {
 	runtime.Encoder
 	decoder runtime.Decoder
 	scheme  *runtime.Scheme
+	version schema.GroupVersion
 }
+
+// Version is the stored form, whose hash discovery tells.
+func (c storageCodec) Version() runtime.GroupVersioner { return c.version }
 
 // Decode implements runtime.Decoder. What is stored may be older than a default,
 // and protobuf keeps no TypeMeta of embedded objects, so defaults are filled. In
@@ -94,6 +98,6 @@ func storageCodecs(s *runtime.Scheme, codecs serializer.CodecFactory, resources 
 			gv = s.PrioritizedVersionsForGroup(gr.Group)[0]
 		}
 		enc := versioning.NewCodec(info.Serializer, nil, convertor{s}, s, s, nil, gv, nil, s.Name())
-		return storageCodec{enc, codecs.UniversalDeserializer(), s}
+		return storageCodec{enc, codecs.UniversalDeserializer(), s, gv}
 	}
 }

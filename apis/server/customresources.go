@@ -48,7 +48,7 @@ func jsonCodec(schema.GroupResource) runtime.Codec { return unstructured.Unstruc
 
 // protobufCodec stores a group that has real conversions (the API's machinery).
 func protobufCodec(codecs serializer.CodecFactory, gv schema.GroupVersion) (etcd.Codec, error) {
-	codec, _, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
+	codec, version, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
 		StorageMediaType:  runtime.ContentTypeProtobuf,
 		StorageSerializer: codecs,
 		StorageVersion:    gv,
@@ -57,5 +57,14 @@ func protobufCodec(codecs serializer.CodecFactory, gv schema.GroupVersion) (etcd
 	if err != nil {
 		return nil, fmt.Errorf("storage codec of %s: %w", gv, err)
 	}
-	return func(schema.GroupResource) runtime.Codec { return codec }, nil
+	return func(schema.GroupResource) runtime.Codec { return versionedCodec{codec, version} }, nil
 }
+
+// versionedCodec knows the stored form, whose hash discovery tells.
+type versionedCodec struct {
+	runtime.Codec
+	version runtime.GroupVersioner
+}
+
+// Version is the stored form.
+func (c versionedCodec) Version() runtime.GroupVersioner { return c.version }

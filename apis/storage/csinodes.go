@@ -6,6 +6,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -27,6 +28,14 @@ func csiNodes() resource.Definition[*storagev1.CSINode] {
 		Register:      register,
 		Name:          validation.NameIsDNSSubdomain,
 		Validate:      validateCSINode,
+		Spec:          func(n N) any { return &n.Spec },
+		NoGeneration:  true,
+		Status:        func(n N) any { return &n.Status },
+		PrepareStatus: func(_ context.Context, obj, old N) {
+			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
+			obj.Status.StorageHealth = nil // a feature that is off
+		},
+		StatusResetFields: []string{"metadata", "spec"},
 
 		NoUnconditionalUpdate: true,
 		Columns: []resource.Column[N]{

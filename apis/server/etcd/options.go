@@ -66,7 +66,11 @@ func (e *Etcd) Options(key Key, codec Codec, tracker flowcontrolrequest.StorageO
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
 func (o *Options) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (generic.RESTOptions, error) {
-	cfg := storagebackend.NewDefaultConfig(prefix, o.codec(gr))
+	codec := o.codec(gr)
+	cfg := storagebackend.NewDefaultConfig(prefix, codec)
+	if c, ok := codec.(interface{ Version() runtime.GroupVersioner }); ok {
+		cfg.EncodeVersioner = c.Version()
+	}
 	cfg.StorageObjectCountTracker = o.tracker
 	return generic.RESTOptions{
 		StorageConfig:             cfg.ForResource(gr),
