@@ -26,6 +26,7 @@ import (
 	"k8s.io/kube-openapi/pkg/common/restfuladapter"
 	"k8s.io/kube-openapi/pkg/handler"
 	"k8s.io/kube-openapi/pkg/handler3"
+	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
@@ -50,6 +51,12 @@ func describe(cfg *genericserver.Config, definitions common.GetOpenAPIDefinition
 	cfg.OpenAPIV3Config.GetDefinitions = definitions
 	cfg.OpenAPIV3Config.Info.Title = openAPITitle
 	cfg.OpenAPIV3Config.GetOperationIDAndTagsFromRoute = operation
+	const name, how = "BearerToken", "Bearer Token authentication"
+	token := &spec.SecurityScheme{SecuritySchemeProps: spec.SecuritySchemeProps{Type: "apiKey", Name: "authorization", In: "header", Description: how}}
+	cfg.OpenAPIConfig.SecurityDefinitions = &spec.SecurityDefinitions{name: token}
+	cfg.OpenAPIV3Config.SecuritySchemes = spec3.SecuritySchemes{name: &spec3.SecurityScheme{
+		SecuritySchemeProps: spec3.SecuritySchemeProps{Type: "apiKey", Name: "authorization", In: "header", Description: how},
+	}}
 }
 
 // operation names what a route does. The builders would otherwise give their
