@@ -19,6 +19,7 @@ func namespaces() resource.Resource {
 	return resource.Definition[*corev1.Namespace]{
 		Resource:       corev1.SchemeGroupVersion.WithResource("namespaces"),
 		Kind:           "Namespace",
+		ReturnDeleted:  true,
 		Singular:       "namespace",
 		ShortNames:     []string{"ns"},
 		ClusterScoped:  true,

@@ -16,6 +16,7 @@ func persistentVolumeClaims() resource.Resource {
 	return resource.Definition[claim]{
 		Resource:       corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"),
 		Kind:           "PersistentVolumeClaim",
+		ReturnDeleted:  true,
 		Singular:       "persistentvolumeclaim",
 		ShortNames:     []string{"pvc"},
 		Object:         &corev1.PersistentVolumeClaim{},

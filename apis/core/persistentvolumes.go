@@ -17,6 +17,7 @@ func persistentVolumes() resource.Resource {
 	return resource.Definition[volume]{
 		Resource:      corev1.SchemeGroupVersion.WithResource("persistentvolumes"),
 		Kind:          "PersistentVolume",
+		ReturnDeleted: true,
 		Singular:      "persistentvolume",
 		ShortNames:    []string{"pv"},
 		ClusterScoped: true,

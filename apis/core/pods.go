@@ -21,13 +21,14 @@ import (
 
 func pods(deps Deps) resource.Resource {
 	return withBindings{resource.Definition[*corev1.Pod]{
-		Resource:   corev1.SchemeGroupVersion.WithResource("pods"),
-		Kind:       "Pod",
-		Singular:   "pod",
-		ShortNames: []string{"po"},
-		Categories: []string{"all"},
-		Object:     &corev1.Pod{},
-		List:       &corev1.PodList{},
+		Resource:      corev1.SchemeGroupVersion.WithResource("pods"),
+		Kind:          "Pod",
+		ReturnDeleted: true,
+		Singular:      "pod",
+		ShortNames:    []string{"po"},
+		Categories:    []string{"all"},
+		Object:        &corev1.Pod{},
+		List:          &corev1.PodList{},
 		Types: map[schema.GroupVersion][]runtime.Object{
 			corev1.SchemeGroupVersion:   {&corev1.Binding{}, &corev1.PodLogOptions{}, &corev1.PodExecOptions{}, &corev1.PodAttachOptions{}, &corev1.PodPortForwardOptions{}, &corev1.PodProxyOptions{}},
 			policyv1.SchemeGroupVersion: {&policyv1.Eviction{}},

@@ -14,14 +14,15 @@ import (
 func podTemplates() resource.Resource {
 	type template = *corev1.PodTemplate
 	return resource.Definition[template]{
-		Resource: corev1.SchemeGroupVersion.WithResource("podtemplates"),
-		Kind:     "PodTemplate",
-		Singular: "podtemplate",
-		Object:   &corev1.PodTemplate{},
-		List:     &corev1.PodTemplateList{},
-		Name:     apivalidation.NameIsDNSSubdomain,
-		NameOnce: true,
-		Default:  func(t template) { podspec.SetTemplateDefaults(&t.Template) },
+		Resource:      corev1.SchemeGroupVersion.WithResource("podtemplates"),
+		Kind:          "PodTemplate",
+		ReturnDeleted: true,
+		Singular:      "podtemplate",
+		Object:        &corev1.PodTemplate{},
+		List:          &corev1.PodTemplateList{},
+		Name:          apivalidation.NameIsDNSSubdomain,
+		NameOnce:      true,
+		Default:       func(t template) { podspec.SetTemplateDefaults(&t.Template) },
 		Prepare: func(_ context.Context, t, old template) {
 			if old == nil {
 				podspec.DropTemplate(&t.Template, nil)

@@ -18,14 +18,15 @@ import (
 func resourceQuotas() resource.Resource {
 	type quota = *corev1.ResourceQuota
 	return resource.Definition[quota]{
-		Resource:   corev1.SchemeGroupVersion.WithResource("resourcequotas"),
-		Kind:       "ResourceQuota",
-		Singular:   "resourcequota",
-		ShortNames: []string{"quota"},
-		Object:     &corev1.ResourceQuota{},
-		List:       &corev1.ResourceQuotaList{},
-		Name:       apivalidation.NameIsDNSSubdomain,
-		NameOnce:   true,
+		Resource:      corev1.SchemeGroupVersion.WithResource("resourcequotas"),
+		Kind:          "ResourceQuota",
+		ReturnDeleted: true,
+		Singular:      "resourcequota",
+		ShortNames:    []string{"quota"},
+		Object:        &corev1.ResourceQuota{},
+		List:          &corev1.ResourceQuotaList{},
+		Name:          apivalidation.NameIsDNSSubdomain,
+		NameOnce:      true,
 		Default: func(q quota) {
 			podspec.RoundUp(q.Spec.Hard)
 			podspec.RoundUp(q.Status.Hard)

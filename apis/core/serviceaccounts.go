@@ -16,16 +16,17 @@ import (
 
 func serviceAccounts(deps Deps) resource.Resource {
 	return resource.Definition[*corev1.ServiceAccount]{
-		Resource:   corev1.SchemeGroupVersion.WithResource("serviceaccounts"),
-		Kind:       "ServiceAccount",
-		Singular:   "serviceaccount",
-		ShortNames: []string{"sa"},
-		Object:     &corev1.ServiceAccount{},
-		List:       &corev1.ServiceAccountList{},
-		Types:      map[schema.GroupVersion][]runtime.Object{authenticationv1.SchemeGroupVersion: {&authenticationv1.TokenRequest{}}},
-		Name:       apivalidation.NameIsDNSSubdomain,
-		Prepare:    prepareServiceAccount,
-		Columns:    []resource.Column[*corev1.ServiceAccount]{resource.NameColumn[*corev1.ServiceAccount]()},
+		Resource:      corev1.SchemeGroupVersion.WithResource("serviceaccounts"),
+		Kind:          "ServiceAccount",
+		ReturnDeleted: true,
+		Singular:      "serviceaccount",
+		ShortNames:    []string{"sa"},
+		Object:        &corev1.ServiceAccount{},
+		List:          &corev1.ServiceAccountList{},
+		Types:         map[schema.GroupVersion][]runtime.Object{authenticationv1.SchemeGroupVersion: {&authenticationv1.TokenRequest{}}},
+		Name:          apivalidation.NameIsDNSSubdomain,
+		Prepare:       prepareServiceAccount,
+		Columns:       []resource.Column[*corev1.ServiceAccount]{resource.NameColumn[*corev1.ServiceAccount]()},
 		Subresources: map[string]func(*registry.Store) rest.Storage{
 			"token": func(s *registry.Store) rest.Storage { return tokenEndpoint{accounts: s, deps: deps} },
 		},

@@ -23,6 +23,7 @@ func services(deps Deps) resource.Resource {
 	return resource.Definition[*corev1.Service]{
 		Resource:       corev1.SchemeGroupVersion.WithResource("services"),
 		Kind:           "Service",
+		ReturnDeleted:  true,
 		Singular:       "service",
 		ShortNames:     []string{"svc"},
 		Categories:     []string{"all"},

@@ -100,6 +100,8 @@ type Definition[T Object] struct {
 	// GracefulDelete decides whether a delete is only begun, and must then set
 	// options.GracePeriodSeconds. Nil means deletion is immediate.
 	GracefulDelete func(ctx context.Context, obj T, options *metav1.DeleteOptions) bool
+	// ReturnDeleted has a delete answer the deleted object, not a Status.
+	ReturnDeleted bool
 	// Collect is what happens to dependents when the caller doesn't say;
 	// empty means rest.DeleteDependents.
 	Collect rest.GarbageCollectionPolicy

@@ -55,6 +55,7 @@ func (d Definition[T]) store(st *strategy[T], opts generic.RESTOptionsGetter) (*
 		UpdateStrategy:            st,
 		DeleteStrategy:            st,
 		ResetFieldsStrategy:       st,
+		ReturnDeletedObject:       d.ReturnDeleted,
 	}
 	if d.GracefulDelete != nil {
 		main.DeleteStrategy = &gracefulStrategy[T]{st}

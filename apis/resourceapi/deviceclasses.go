@@ -16,6 +16,7 @@ func deviceClasses() resource.Definition[*resourcev1.DeviceClass] {
 	return resource.Definition[C]{
 		Resource:      group.WithResource("deviceclasses"),
 		Kind:          "DeviceClass",
+		ReturnDeleted: true,
 		Singular:      "deviceclass",
 		ClusterScoped: true,
 		Object:        &resourcev1.DeviceClass{},

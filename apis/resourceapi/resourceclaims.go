@@ -17,16 +17,17 @@ import (
 func resourceClaims(a admin) resource.Definition[*resourcev1.ResourceClaim] {
 	type C = *resourcev1.ResourceClaim
 	return resource.Definition[C]{
-		Resource: group.WithResource("resourceclaims"),
-		Kind:     "ResourceClaim",
-		Singular: "resourceclaim",
-		Object:   &resourcev1.ResourceClaim{},
-		List:     &resourcev1.ResourceClaimList{},
-		Register: register,
-		Gates:    gates(),
-		Name:     validation.NameIsDNSSubdomain,
-		Default:  func(c C) { defaultClaim(&c.Spec.Devices) },
-		Prepare:  func(_ context.Context, obj, _ C) { dropDerived(&obj.Spec.Devices) },
+		Resource:      group.WithResource("resourceclaims"),
+		Kind:          "ResourceClaim",
+		ReturnDeleted: true,
+		Singular:      "resourceclaim",
+		Object:        &resourcev1.ResourceClaim{},
+		List:          &resourcev1.ResourceClaimList{},
+		Register:      register,
+		Gates:         gates(),
+		Name:          validation.NameIsDNSSubdomain,
+		Default:       func(c C) { defaultClaim(&c.Spec.Devices) },
+		Prepare:       func(_ context.Context, obj, _ C) { dropDerived(&obj.Spec.Devices) },
 		Validate: func(ctx context.Context, obj, old C) field.ErrorList {
 			if old != nil {
 				errs := validation.ValidateObjectMeta(&obj.ObjectMeta, true, validation.NameIsDNSSubdomain, field.NewPath("metadata"))
@@ -74,16 +75,17 @@ func stateOf(c *resourcev1.ResourceClaim) string {
 func resourceClaimTemplates(a admin) resource.Definition[*resourcev1.ResourceClaimTemplate] {
 	type T = *resourcev1.ResourceClaimTemplate
 	return resource.Definition[T]{
-		Resource: group.WithResource("resourceclaimtemplates"),
-		Kind:     "ResourceClaimTemplate",
-		Singular: "resourceclaimtemplate",
-		Object:   &resourcev1.ResourceClaimTemplate{},
-		List:     &resourcev1.ResourceClaimTemplateList{},
-		Register: register,
-		Gates:    gates(),
-		Name:     validation.NameIsDNSSubdomain,
-		Default:  func(t T) { defaultClaim(&t.Spec.Spec.Devices) },
-		Prepare:  func(_ context.Context, obj, _ T) { dropDerived(&obj.Spec.Spec.Devices) },
+		Resource:      group.WithResource("resourceclaimtemplates"),
+		Kind:          "ResourceClaimTemplate",
+		ReturnDeleted: true,
+		Singular:      "resourceclaimtemplate",
+		Object:        &resourcev1.ResourceClaimTemplate{},
+		List:          &resourcev1.ResourceClaimTemplateList{},
+		Register:      register,
+		Gates:         gates(),
+		Name:          validation.NameIsDNSSubdomain,
+		Default:       func(t T) { defaultClaim(&t.Spec.Spec.Devices) },
+		Prepare:       func(_ context.Context, obj, _ T) { dropDerived(&obj.Spec.Spec.Devices) },
 		Validate: func(ctx context.Context, obj, old T) (errs field.ErrorList) {
 			at := field.NewPath("spec")
 			if old == nil {

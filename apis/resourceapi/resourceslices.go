@@ -19,6 +19,7 @@ func resourceSlices() resource.Definition[*resourcev1.ResourceSlice] {
 	return resource.Definition[S]{
 		Resource:      group.WithResource("resourceslices"),
 		Kind:          "ResourceSlice",
+		ReturnDeleted: true,
 		Singular:      "resourceslice",
 		ClusterScoped: true,
 		Object:        &resourcev1.ResourceSlice{},

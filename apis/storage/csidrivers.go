@@ -17,6 +17,7 @@ func csiDrivers() resource.Definition[*storagev1.CSIDriver] {
 	return resource.Definition[*storagev1.CSIDriver]{
 		Resource:      group.WithResource("csidrivers"),
 		Kind:          "CSIDriver",
+		ReturnDeleted: true,
 		Singular:      "csidriver",
 		ClusterScoped: true,
 		Object:        &storagev1.CSIDriver{},

@@ -21,6 +21,7 @@ func csiNodes() resource.Definition[*storagev1.CSINode] {
 	return resource.Definition[N]{
 		Resource:      group.WithResource("csinodes"),
 		Kind:          "CSINode",
+		ReturnDeleted: true,
 		Singular:      "csinode",
 		ClusterScoped: true,
 		Object:        &storagev1.CSINode{},

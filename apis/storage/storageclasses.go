@@ -27,6 +27,7 @@ func storageClasses() resource.Definition[*storagev1.StorageClass] {
 	return resource.Definition[C]{
 		Resource:      group.WithResource("storageclasses"),
 		Kind:          "StorageClass",
+		ReturnDeleted: true,
 		Singular:      "storageclass",
 		ShortNames:    []string{"sc"},
 		ClusterScoped: true,

@@ -18,6 +18,7 @@ func volumeAttachments() resource.Definition[*storagev1.VolumeAttachment] {
 	return resource.Definition[A]{
 		Resource:      group.WithResource("volumeattachments"),
 		Kind:          "VolumeAttachment",
+		ReturnDeleted: true,
 		Singular:      "volumeattachment",
 		ClusterScoped: true,
 		Object:        &storagev1.VolumeAttachment{},

@@ -18,6 +18,7 @@ func volumeAttributesClasses() resource.Definition[*storagev1.VolumeAttributesCl
 	return resource.Definition[C]{
 		Resource:      group.WithResource("volumeattributesclasses"),
 		Kind:          "VolumeAttributesClass",
+		ReturnDeleted: true,
 		Singular:      "volumeattributesclass",
 		ShortNames:    []string{"vac"},
 		ClusterScoped: true,
