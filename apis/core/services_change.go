@@ -46,7 +46,7 @@ func keepAllocated(s, old *corev1.Service) {
 		if s.Spec.IPFamilyPolicy == nil {
 			s.Spec.IPFamilyPolicy = old.Spec.IPFamilyPolicy
 		}
-		if len(s.Spec.IPFamilies) == 0 {
+		if len(s.Spec.IPFamilies) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
 			s.Spec.IPFamilies = slices.Clone(old.Spec.IPFamilies)
 		}
 	}
@@ -83,7 +83,7 @@ func keepNodePorts(ports, old []corev1.ServicePort) {
 // dropOfOtherType clears fields that the new type has no use for, when the
 // client didn't change them: it most likely only forgot them.
 func dropOfOtherType(s, old *corev1.Service) {
-	if needsClusterIP(old) && !needsClusterIP(s) && s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+	if needsClusterIP(old) && !needsClusterIP(s) && s.Spec.ClusterIP == old.Spec.ClusterIP && (len(s.Spec.ClusterIPs) == 0 || slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs)) {
 		s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
 		if slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies) {
 			s.Spec.IPFamilies = nil

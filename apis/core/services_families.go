@@ -173,7 +173,7 @@ func normalizeClusterIPs(s, old *corev1.Service) {
 	if s.Spec.ClusterIP == "" && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
 		s.Spec.ClusterIPs = nil
 	}
-	if s.Spec.ClusterIP != "" && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+	if s.Spec.ClusterIP != "" && (len(s.Spec.ClusterIPs) == 0 || slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs)) {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
 }

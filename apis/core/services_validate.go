@@ -53,13 +53,8 @@ func isHeadless(s *corev1.Service) bool {
 
 func validateServiceChange(s, old *corev1.Service) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
-	if needsClusterIP(old) && needsClusterIP(s) && old.Spec.ClusterIP != "" {
-		if len(s.Spec.ClusterIPs) > 0 && len(old.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] != old.Spec.ClusterIPs[0] && net.ParseIP(s.Spec.ClusterIPs[0]) != nil {
-			errs = append(errs, validate.Unchanged(s.Spec.ClusterIPs[0], old.Spec.ClusterIPs[0], spec.Child("clusterIPs").Index(0))...)
-		}
-		if len(s.Spec.IPFamilies) > 0 && len(old.Spec.IPFamilies) > 0 && s.Spec.IPFamilies[0] != old.Spec.IPFamilies[0] && !isHeadless(s) {
-			errs = append(errs, field.Invalid(spec.Child("ipFamilies").Index(0), s.Spec.IPFamilies[0], "may not change once set"))
-		}
+	if s.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, validateAddressChange(s, old, spec)...)
 	}
 	if needsHealthPort(old) && needsHealthPort(s) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
 		errs = append(errs, field.Forbidden(spec.Child("healthCheckNodePort"), "field is immutable"))

@@ -13,6 +13,36 @@ import (
 	"skiff/apis/validate"
 )
 
+// validateAddressChange lets a service gain and release its second address and
+// family, and keep the first.
+func validateAddressChange(s, old *corev1.Service, spec *field.Path) (errs field.ErrorList) {
+	was, is := isHeadless(old), isHeadless(s)
+	if !was || !is {
+		errs = append(errs, validateFirstKept(s.Spec.ClusterIPs, old.Spec.ClusterIPs, s.Spec.IPFamilyPolicy, "clusterIP", spec)...)
+	}
+	if !was && !is {
+		errs = append(errs, validateFirstKept(s.Spec.IPFamilies, old.Spec.IPFamilies, s.Spec.IPFamilyPolicy, "ipFamily", spec)...)
+	}
+	return errs
+}
+
+func validateFirstKept[T comparable](now, before []T, policy *corev1.IPFamilyPolicy, what string, spec *field.Path) (errs field.ErrorList) {
+	path := spec.Child(map[string]string{"clusterIP": "clusterIPs", "ipFamily": "ipFamilies"}[what])
+	if len(now) == 0 && len(before) > 0 {
+		errs = append(errs, field.Invalid(path.Index(0), now, "primary "+what+" can not be unset"))
+	}
+	for i := range min(len(now), len(before)) {
+		if now[i] != before[i] && (i == 0 || len(now) == len(before)) {
+			errs = append(errs, field.Invalid(path.Index(i), now, "may not change once set"))
+		}
+	}
+	released := len(now) == 1 && len(before) > 1
+	if released && (policy == nil || *policy != corev1.IPFamilyPolicySingleStack) {
+		errs = append(errs, field.Invalid(spec.Child("ipFamilyPolicy"), policy, "must be set to 'SingleStack' when releasing the secondary "+what))
+	}
+	return errs
+}
+
 // validateClusterIPs checks clusterIP, clusterIPs and the IP families together.
 func validateClusterIPs(s, old *corev1.Service, spec *field.Path) (errs field.ErrorList) {
 	if s.Spec.Type == corev1.ServiceTypeExternalName {

@@ -107,7 +107,7 @@ func dropHashes(path string, l map[string]any) {
 // keptPaths are the paths that differ on purpose, with the reason. One that
 // starts with a star stands for a check of /healthz, /livez and /readyz.
 var keptPaths = map[string]string{
-	"/flagz":                        "skiff has a file of settings instead of flags",
+	"/flagz":                        "it shows the flags of kube-apiserver; those of skiff are others",
 	"*autoregister-completion":      oneHook,
 	"*etcd-readiness":               "the store is part of the process",
 	"*loopback-serving-certificate": "the loopback connection is in-process, without a certificate",

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"skiff/test/env"
 )
@@ -181,8 +182,23 @@ func (p *player) prepare(ctx context.Context, e *example) error {
 	if err := p.remove(ctx, p.live); err != nil {
 		return err
 	}
-	_, _, err := p.do(ctx, "POST", e.collection(), obj)
-	return err
+	if _, _, err := p.do(ctx, "POST", e.collection(), obj); err != nil || obj["kind"] != "FlowSchema" {
+		return err
+	}
+	return p.settled(ctx)
+}
+
+// settled waits, not for long, until a controller of the server has written the
+// status: the updates were recorded on top of it.
+func (p *player) settled(ctx context.Context) error {
+	for range 100 {
+		_, body, err := p.do(ctx, "GET", p.live, nil)
+		if err != nil || len(object(body["status"])) > 0 {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
 }
 
 func (p *player) clear(ctx context.Context) error {
