@@ -154,9 +154,6 @@ func Phase(in Input, plan Plan) corev1.PodPhase {
 	if known := in.Pod.Status.Phase; known == corev1.PodFailed || known == corev1.PodSucceeded {
 		return known
 	}
-	if plan.End != nil && plan.End.Failed && plan.Over {
-		return corev1.PodFailed
-	}
 	m := &machine{Input: in, plan: plan}
 	var waiting, running, failed, succeeded int
 	for i := range in.Pod.Spec.Containers {
@@ -178,7 +175,7 @@ func Phase(in Input, plan Plan) corev1.PodPhase {
 		return corev1.PodPending
 	case !done:
 		return corev1.PodRunning
-	case failed > 0 || waiting > 0:
+	case failed > 0 || waiting > 0 || plan.End != nil && plan.End.Failed:
 		return corev1.PodFailed
 	}
 	return corev1.PodSucceeded
