@@ -54,9 +54,18 @@ func (f *fixture) log(p *corev1.Pod, container string) string {
 	return string(text)
 }
 
+// logWith is the log once it holds the text, or what it is after some seconds: a ready container may not have written yet.
+func (f *fixture) logWith(p *corev1.Pod, container, text string) string {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if log := f.log(p, container); strings.Contains(log, text) || time.Now().After(end) {
+			return log
+		}
+	}
+}
+
 func hasLog(container, text string) func(*testing.T, *fixture, *corev1.Pod) {
 	return func(t *testing.T, f *fixture, p *corev1.Pod) {
-		if log := f.log(p, container); !strings.Contains(log, text) {
+		if log := f.logWith(p, container, text); !strings.Contains(log, text) {
 			t.Errorf("the log of %s lacks %q: %q", container, text, log)
 		}
 	}
@@ -115,7 +124,7 @@ func stories() []story {
 			}
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/d"}}
 		}), ready, func(t *testing.T, f *fixture, p *corev1.Pod) {
-			log := f.log(p, "c")
+			log := f.logWith(p, "c", "two")
 			if i, j, k := strings.Index(log, "one"), strings.Index(log, "side"), strings.Index(log, "two"); i < 0 || j < i || k < j {
 				t.Errorf("order: %q", log)
 			}
