@@ -48,12 +48,10 @@ func clean(c *cobra.Command, cfg *config.Config) error {
 		return errors.Join(os.RemoveAll(cfg.DataDir), removeKubeconfig(cfg))
 	}
 	// Where the host mounts no cgroup hierarchies the server did, but for itself only.
-	if err := cgroupfs.Ensure(); err != nil {
-		return err
-	}
+	errs := []error{cgroupfs.Ensure()}
 	h := &host{Config: cfg}
-	errs := []error{teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()})}
 	errs = append(errs,
+		teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()}),
 		network.Cleanup(h.network(firstRange(cfg.PodRange()))),
 		proxy.Cleanup(cfg.Instance()),
 		dns.Cleanup(cfg.DNSLink()),
