@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -36,8 +37,21 @@ type collector struct {
 // pointer keeps it out of the allocator's shared blocks, where finalizers may not run.
 type mark struct{ owner *collector }
 
+// startCollector lets the heap of a starting server grow as far as it may.
+func startCollector() {
+	if !userPaced() {
+		debug.SetGCPercent(maxPercent)
+	}
+}
+
+// userPaced reports whether the user paces the collector, whom nothing overrules.
+func userPaced() bool { return os.Getenv("GOGC") != "" }
+
 // paceCollector paces until stop returns.
 func paceCollector() (stop func()) {
+	if userPaced() {
+		return func() {}
+	}
 	c := newCollector()
 	c.collected()
 	return c.stop

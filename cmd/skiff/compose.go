@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime/debug"
 
 	"k8s.io/klog/v2"
 
@@ -18,9 +16,7 @@ import (
 func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(maxPercent)
-	}
+	startCollector()
 	h, err := newHost(cfg, open)
 	if err != nil {
 		return err

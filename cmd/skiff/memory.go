@@ -29,9 +29,7 @@ func settleMemory(ctx context.Context) error {
 	case <-timer.C:
 	}
 	debug.FreeOSMemory()
-	if os.Getenv("GOGC") == "" {
-		defer paceCollector()()
-	}
+	defer paceCollector()()
 	if err := releaseProgramPages(); err != nil {
 		klog.FromContext(ctx).Info("Unused pages of the program stay in memory", "reason", err.Error())
 	}

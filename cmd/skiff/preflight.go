@@ -14,19 +14,27 @@ import (
 // preflight reports what would keep a server from starting, before anything is
 // written.
 func preflight(cfg *config.Config) error {
-	if !cfg.NoNode && os.Geteuid() != 0 {
-		return fmt.Errorf("running containers needs root: run it with sudo, or add --no-node for the control plane alone")
-	}
-	if err := capable(); err != nil && !cfg.NoNode {
-		return err
-	}
-	if _, err := cfg.Node(); err != nil && !cfg.NoNode {
-		return err
+	if !cfg.NoNode {
+		if err := preflightNode(cfg); err != nil {
+			return err
+		}
 	}
 	if err := cfg.CheckDataDir(); err != nil {
 		return err
 	}
 	return pki.Check(pki.Config{Dir: filepath.Join(cfg.DataDir, "pki")})
+}
+
+// preflightNode reports what would keep a node from running.
+func preflightNode(cfg *config.Config) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("running containers needs root: run it with sudo, or add --no-node for the control plane alone")
+	}
+	if err := capable(); err != nil {
+		return err
+	}
+	_, err := cfg.Node()
+	return err
 }
 
 // needed are the capabilities without which no container can be run (capabilities(7)).

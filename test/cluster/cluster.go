@@ -121,7 +121,7 @@ func (c *Cluster) Traces() []string {
 		c.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, c.DataDir()+"/") || strings.Contains(line, cfg.RunDir()+"/") {
+		if strings.Contains(line, c.Dir) || strings.Contains(line, cfg.RunDir()+"/") {
 			found = append(found, "the mount "+strings.TrimSpace(line))
 		}
 	}

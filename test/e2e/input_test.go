@@ -72,10 +72,7 @@ func TestBadInput(t *testing.T) {
 				cmd = ns.Command(t.Context(), "setpriv", append([]string{"--bounding-set=-" + tc.lacks, "--inh-caps=-" + tc.lacks, cluster.Binary(t, "bin/skiff")}, flags...)...)
 			}
 			if tc.user != 0 { // nsenter needs root itself; this refusal does not depend on the namespace
-				program := filepath.Join(dir, "skiff")
-				if out, err := exec.CommandContext(t.Context(), "cp", cluster.Binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
+				program := copyProgram(t, dir)
 				before = listing(t, dir)
 				cmd = exec.CommandContext(t.Context(), program, flags...)
 				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: tc.user, Gid: tc.user}}
@@ -100,6 +97,16 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// copyProgram puts skiff where any user may run it.
+func copyProgram(t *testing.T, dir string) string {
+	t.Helper()
+	program := filepath.Join(dir, "skiff")
+	if out, err := exec.CommandContext(t.Context(), "cp", cluster.Binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program
 }
 
 func listing(t *testing.T, dir string) string {

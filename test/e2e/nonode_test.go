@@ -27,10 +27,7 @@ func TestNoNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	program := filepath.Join(dir, "skiff")
-	if out, err := exec.CommandContext(t.Context(), "cp", cluster.Binary(t, "bin/skiff"), program).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	program := copyProgram(t, dir)
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
