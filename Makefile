@@ -18,7 +18,7 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test test-race lint bench e2e deps test-deps bundle clean generate fmt deadcode help
+.PHONY: build up down clean-data test test-race lint bench bench-start bench-api e2e deps test-deps bundle clean generate fmt deadcode help
 
 ## help: this list
 help:
@@ -51,7 +51,7 @@ test-deps: deps
 	@hack/packages iproute2 util-linux busybox-static python3-minimal libpython3-stdlib
 
 ## test: every test; builds and installs what the tests need
-test: test-deps bundle build clients
+test: test-deps bundle build clients extensions
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
 
@@ -60,12 +60,33 @@ e2e: test-deps bundle build clients
 	$(GO) test -timeout 20m -count=1 ./test/e2e
 
 ## test-race: the same under the race detector, three times
-test-race: test-deps bundle build clients
+test-race: test-deps bundle build clients extensions
 	CGO_ENABLED=1 $(GO) test -race -count=3 -timeout 60m ./...
 
-## bench: start-up times, memory, CPU and size; five runs of a minute and a half
-bench: build clients
-	$(GO) test -tags bench -count=1 -timeout 30m -run TestStart -v ./test/bench
+BENCH   := cd test/bench && $(GO) test -tags bench -count=1 -v
+
+## bench: every benchmark below, one after the other
+bench: bench-start bench-api
+
+## bench-start: start-up times, memory, CPU and size; five runs of a minute and a half
+bench-start: build clients
+	$(BENCH) -timeout 30m ./start
+
+## bench-api: the API server against kube-apiserver and etcd; writes docs/benchmarks, fails when a target is missed
+bench-api: build $(BUILD)/bench/kube-apiserver $(BUILD)/bench/etcd
+	$(BENCH) -timeout 60m ./api $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+# Kubernetes' own programs as its release builds them, for comparison.
+UPSTREAM := test/bench/upstream
+KUBEVERSION := -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37
+
+$(BUILD)/bench/kube-%: $(UPSTREAM)/kubernetes/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && $(GO) build -tags selinux,notest,grpcnotrace -ldflags "-s -w $(KUBEVERSION)" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kube-$*
+
+$(BUILD)/bench/etcd: $(UPSTREAM)/etcd/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ go.etcd.io/etcd/server/v3
 
 TOOL := $(GO) tool -modfile=tools.mod
 
@@ -126,7 +147,7 @@ bin/skiff: $(DATA) $(GOFILES) $(shell find config/manifests -name '*.yaml' 2>/de
 CLIENTS := $(BUILD)/clients
 $(CLIENTS)/kubectl: test/clients/kubectl/go.mod
 	@mkdir -p $(@D)
-	cd $(<D) && $(GO) build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubectl
+	cd $(<D) && $(GO) build -ldflags "-s -w $(KUBEVERSION)" -o $(CURDIR)/$@ k8s.io/kubernetes/cmd/kubectl
 
 $(CLIENTS)/helm3: test/clients/helm3/go.mod
 	@mkdir -p $(@D)
@@ -135,6 +156,15 @@ $(CLIENTS)/helm3: test/clients/helm3/go.mod
 $(CLIENTS)/helm4: test/clients/helm4/go.mod
 	@mkdir -p $(@D)
 	cd $(<D) && $(GO) build -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1" -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+
+SAMPLE := test/aggregated/programs/sample-apiserver
+$(CLIENTS)/sample-apiserver: $(SAMPLE)/go.mod
+	@mkdir -p $(@D)
+	cd $(<D) && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ k8s.io/sample-apiserver
+
+.PHONY: extensions
+## extensions: Kubernetes' sample API server and the etcd it needs, for test/aggregated
+extensions: $(CLIENTS)/sample-apiserver $(BUILD)/bench/etcd
 
 .PHONY: clients
 ## clients: unmodified kubectl and helm, built from their modules, for the tests

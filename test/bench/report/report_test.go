@@ -1,0 +1,60 @@
+package report_test
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"skiff/test/bench/report"
+)
+
+func sample() *report.Report {
+	r := &report.Report{Ours: "a", Theirs: "b"}
+	write := report.Figure{Name: "write <x>", Unit: "ms", Target: 0.5}
+	r.Add(write, 1, 2)
+	r.Add(write, 4, 2)
+	r.Add(write, 1.5, 2)
+	r.Add(report.Figure{Name: "read", Unit: "ms", Target: 0.5}, 1, 10)
+	r.Add(report.Figure{Name: "rate", Unit: "1/s", More: true, Noisy: true}, 200, 100)
+	return r
+}
+
+func TestTable(t *testing.T) {
+	const want = `| figure | a | b | ratio | target |
+|---|---|---|---|---|
+| write <x>, ms | 1.50 (1.00-4.00) | 2.00 (2.00-2.00) | 0.750 (0.500-2.00) | <= 0.50 **missed** |
+| read, ms | 1.00 | 10.0 | 0.100 | <= 0.50 |
+| rate, 1/s * | 200 | 100 | 2.00 |  |
+`
+	if got := sample().Markdown(); got != want {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestMissed(t *testing.T) {
+	got := sample().Missed()
+	if len(got) != 1 || got[0] != "write <x>: 0.75 of b, at most 0.50 wanted" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPlotIsXML(t *testing.T) {
+	d := xml.NewDecoder(strings.NewReader(sample().SVG("a & b")))
+	bars := 0
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "rect" {
+			bars++
+		}
+	}
+	if bars != 4 {
+		t.Errorf("%d rectangles, want the ground and three bars", bars)
+	}
+}
