@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -38,10 +39,12 @@ type Config struct {
 	NodeIP         string // address of the node; "" is found on the host
 	KubeletPort    int    // port of the kubelet's endpoint; 0 takes any free one
 	NoNode         bool   // control plane alone: no containers, no root needed
+	APIOnly        bool   // API alone: no controllers, no scheduler and, as with NoNode, no node
 	SimulatedNodes int    // number of hollow nodes whose pods run instantly
 
 	ClusterCIDR   string // pods' addresses
-	ServiceCIDR   string // Services' addresses
+	ServiceCIDR   string // Services' addresses; an IPv4 range, or one and an IPv6 range behind a comma
+	NodePorts     string // ports of NodePort Services, as 30000-32767
 	ClusterDNS    string // address of the cluster DNS; "" is the tenth of ServiceCIDR
 	ClusterDomain string // DNS domain of the cluster
 	CNI           string // "bridge", or "none" to leave pod networking to an add-on
@@ -50,6 +53,11 @@ type Config struct {
 	EtcdCAFile  string
 	EtcdCert    string
 	EtcdKey     string
+
+	Audit      Audit
+	Encryption Encryption
+	Admission  Admission
+	Limits     Limits
 
 	Verbosity int // klog verbosity
 }
@@ -64,8 +72,11 @@ func Default() Config {
 		KubeletPort:   10250,
 		ClusterCIDR:   "10.244.0.0/16",
 		ServiceCIDR:   "10.96.0.0/16",
+		NodePorts:     "30000-32767",
 		ClusterDomain: "cluster.local",
 		CNI:           "bridge",
+		Audit:         DefaultAudit(),
+		Limits:        DefaultLimits(),
 	}
 }
 
@@ -78,7 +89,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Probl
 // Validate reports the first value that can't be used, as an *Error. It looks
 // at nothing outside c.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd} {
+	for _, check := range []func() error{c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -126,6 +137,9 @@ func (c *Config) validateNode() error {
 	if c.SimulatedNodes < 0 {
 		return &Error{"simulated-nodes", fmt.Sprintf("%d is negative", c.SimulatedNodes), "give how many hollow nodes to add, 0 for none"}
 	}
+	if c.SimulatedNodes > 0 && c.APIOnly {
+		return &Error{"simulated-nodes", "nothing would place pods on them with api-only", "give no-node instead of api-only"}
+	}
 	if c.CNI != "bridge" && c.CNI != "none" {
 		return &Error{"cni", fmt.Sprintf("%q is not known", c.CNI), `use "bridge", or "none" to install a network add-on yourself`}
 	}
@@ -137,7 +151,7 @@ func (c *Config) validateRanges() error {
 	if err != nil {
 		return err
 	}
-	services, err := prefix("service-cidr", c.ServiceCIDR, 28)
+	services, err := c.validateServices()
 	if err != nil {
 		return err
 	}
@@ -154,6 +168,26 @@ func (c *Config) validateRanges() error {
 		return &Error{"cluster-domain", fmt.Sprintf("%q is not a DNS domain", c.ClusterDomain), problems[0]}
 	}
 	return nil
+}
+
+// validateServices answers the first range of Services.
+func (c *Config) validateServices() (netip.Prefix, error) {
+	first, second, dual := strings.Cut(c.ServiceCIDR, ",")
+	p, err := prefix("service-cidr", first, 28)
+	if err != nil {
+		return p, err
+	}
+	if dual {
+		q, err := netip.ParsePrefix(second)
+		if err != nil || q != q.Masked() || !q.Addr().Is6() || q.Bits() < 64 || q.Bits() > 124 {
+			return p, &Error{"service-cidr", fmt.Sprintf("%q is no IPv6 range of Services", second), "give a second range such as fd00:10:96::/112, of /64 to /124"}
+		}
+	}
+	ports, err := utilnet.ParsePortRange(c.NodePorts)
+	if err != nil || ports.Size == 0 || ports.Base == 0 {
+		return p, &Error{"service-node-port-range", fmt.Sprintf("%q is not a range of ports", c.NodePorts), "give one such as 30000-32767"}
+	}
+	return p, nil
 }
 
 func (c *Config) validateEtcd() error {
@@ -195,8 +229,20 @@ func prefix(key, value string, longest int) (netip.Prefix, error) {
 // PodRange answers ClusterCIDR. The configuration must be valid.
 func (c *Config) PodRange() netip.Prefix { return netip.MustParsePrefix(c.ClusterCIDR) }
 
-// ServiceRange answers ServiceCIDR. The configuration must be valid.
-func (c *Config) ServiceRange() netip.Prefix { return netip.MustParsePrefix(c.ServiceCIDR) }
+// ServiceRange answers the first range of ServiceCIDR. The configuration must
+// be valid.
+func (c *Config) ServiceRange() netip.Prefix { return c.ServiceRanges()[0] }
+
+// ServiceRanges answers ServiceCIDR. The configuration must be valid.
+func (c *Config) ServiceRanges() (out []netip.Prefix) {
+	for text := range strings.SplitSeq(c.ServiceCIDR, ",") {
+		out = append(out, netip.MustParsePrefix(text))
+	}
+	return out
+}
+
+// NodePortRange answers NodePorts. The configuration must be valid.
+func (c *Config) NodePortRange() utilnet.PortRange { return *utilnet.ParsePortRangeOrDie(c.NodePorts) }
 
 // ServiceAddress answers the n-th address of the Service range; the API is at
 // the first, the cluster DNS at the tenth.

@@ -30,6 +30,7 @@ const nodeName = "node-1"
 type cluster struct {
 	t      *testing.T
 	client kubernetes.Interface
+	server *env.Server
 	// unready keeps new pods from becoming ready.
 	unready atomic.Bool
 	address atomic.Int32
@@ -38,10 +39,10 @@ type cluster struct {
 func newCluster(t *testing.T, change ...func(*controllers.Config)) *cluster {
 	t.Helper()
 	s := env.Start(t, env.Options{})
-	c := &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin())}
+	c := &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin()), server: s}
 	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
-	deps := controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}}
+	deps := controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority()}
 	cfg := controllers.Default()
 	for _, f := range change {
 		f(&cfg)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"skiff/controllers/certificates"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/internal/events"
 	"skiff/controllers/nodelifecycle"
@@ -68,6 +69,8 @@ type Deps struct {
 	RootCA []byte
 	// Tokens signs the tokens of token secrets; without it those secrets stay empty.
 	Tokens serviceaccounttoken.Signer
+	// Authority signs certificates; without it approved requests wait.
+	Authority *certificates.Authority
 	// Clock is the source of time; the real one if nil.
 	Clock clock.Clock
 }

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"skiff/controllers/bootstrapsigner"
+	"skiff/controllers/certificates"
 	"skiff/controllers/clusterroleaggregation"
 	"skiff/controllers/cronjob"
 	"skiff/controllers/daemonset"
@@ -8,6 +10,7 @@ import (
 	"skiff/controllers/disruption"
 	"skiff/controllers/endpoints"
 	"skiff/controllers/endpointslice"
+	"skiff/controllers/ephemeralvolume"
 	"skiff/controllers/garbagecollector"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/job"
@@ -15,13 +18,19 @@ import (
 	"skiff/controllers/nodeipam"
 	"skiff/controllers/nodelifecycle"
 	"skiff/controllers/podgc"
+	"skiff/controllers/pvcprotection"
+	"skiff/controllers/pvprotection"
 	"skiff/controllers/replicaset"
 	"skiff/controllers/replicationcontroller"
+	"skiff/controllers/resourcequota"
 	"skiff/controllers/rootca"
 	"skiff/controllers/serviceaccount"
 	"skiff/controllers/serviceaccounttoken"
+	"skiff/controllers/servicecidr"
 	"skiff/controllers/statefulset"
 	"skiff/controllers/tainteviction"
+	"skiff/controllers/tokencleaner"
+	"skiff/controllers/ttl"
 	"skiff/controllers/ttlafterfinished"
 )
 
@@ -61,6 +70,17 @@ func list(cfg Config, deps Deps) []entry {
 		{"node-controller", "cidrAllocator", func(env controller.Env) (controller.Spec, error) {
 			return nodeipam.New(env, cfg.ClusterCIDR)
 		}},
+		{"ttl-controller", "ttl-controller", ttl.New},
+		{"service-cidrs-controller", "service-cidr-controller", servicecidr.New},
+		{"pvc-protection-controller", "pvc-protection-controller", pvcprotection.New},
+		{"pv-protection-controller", "pv-protection-controller", pvprotection.New},
+		{"ephemeral-volume-controller", "ephemeral_volume", ephemeralvolume.New},
+		{"certificate-controller", "certificate-controller", func(env controller.Env) (controller.Spec, error) {
+			return certificates.New(env, deps.Authority)
+		}},
+		{"bootstrap-signer", "bootstrap-signer", bootstrapsigner.New},
+		{"token-cleaner", "token-cleaner", tokencleaner.New},
+		{"resourcequota-controller", "resourcequota-controller", resourcequota.New},
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {

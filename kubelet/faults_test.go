@@ -42,8 +42,9 @@ func TestLostSandboxIsReplaced(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatal(found, err)
 	}
+	// The node may take down the same network at the same time, and one of the two then fails; the pod tells.
 	if err := f.node.CRI.StopSandbox(t.Context(), found[0].ID); err != nil {
-		t.Fatal(err)
+		t.Log(err)
 	}
 	after := f.await("lost", "ready again", func(p *corev1.Pod) bool {
 		return ready(p) && p.Status.ContainerStatuses[0].RestartCount > 0

@@ -54,7 +54,10 @@ func deployments() resource.Definition[*appsv1.Deployment] {
 		Default:    defaultDeployment,
 		Prepare:    func(_ context.Context, obj, old D) { prepareTemplate(&obj.Spec.Template, templateOf(old)) },
 		Validate:   validateDeployment,
-		Spec:       func(d D) any { return &d.Spec },
+		Warn: func(_ context.Context, obj, old D) []string {
+			return podspec.OwnerWarnings(obj, old, &obj.Spec.Template, field.NewPath("spec", "template"), true)
+		},
+		Spec: func(d D) any { return &d.Spec },
 		Changed: func(obj, old D) bool {
 			return !equality.Semantic.DeepEqual(obj.Spec, old.Spec) || !equality.Semantic.DeepEqual(obj.Annotations, old.Annotations)
 		},

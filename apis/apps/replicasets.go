@@ -61,7 +61,10 @@ func replicaSets() resource.Definition[*appsv1.ReplicaSet] {
 				prepareTemplate(&obj.Spec.Template, &old.Spec.Template)
 			}
 		},
-		Validate:       validateReplicaSet,
+		Validate: validateReplicaSet,
+		Warn: func(_ context.Context, obj, old R) []string {
+			return podspec.OwnerWarnings(obj, old, &obj.Spec.Template, field.NewPath("spec", "template"), true)
+		},
 		Spec:           func(r R) any { return &r.Spec },
 		Status:         func(r R) any { return &r.Status },
 		ValidateStatus: validateReplicaSetStatus,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 
@@ -50,6 +51,7 @@ func statefulSets() resource.Definition[*appsv1.StatefulSet] {
 			}
 		},
 		Validate:       validateStatefulSet,
+		Warn:           warnStatefulSet,
 		Spec:           func(s S) any { return &s.Spec },
 		Status:         func(s S) any { return &s.Status },
 		ValidateStatus: validateStatefulSetStatus,
@@ -90,4 +92,19 @@ func defaultStatefulSet(set *appsv1.StatefulSet) {
 	}
 	setTo(&s.Replicas, 1)
 	setTo(&s.RevisionHistoryLimit, 10)
+}
+
+func warnStatefulSet(_ context.Context, s, old *appsv1.StatefulSet) []string {
+	out := podspec.OwnerWarnings(s, old, &s.Spec.Template, field.NewPath("spec", "template"), false)
+	for i := range s.Spec.VolumeClaimTemplates {
+		path := field.NewPath("spec", "volumeClaimTemplates").Index(i)
+		if old != nil {
+			path = path.Child("Spec") // the two paths of upstream's texts
+		}
+		out = append(out, podspec.ClaimWarnings(&s.Spec.VolumeClaimTemplates[i].Spec, path)...)
+	}
+	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return out
 }

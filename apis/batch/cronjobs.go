@@ -174,11 +174,17 @@ func validateJobTemplate(s *batchv1.JobSpec, old *corev1.PodTemplateSpec, at *fi
 }
 
 func warnCronJob(_ context.Context, obj, old *batchv1.CronJob) (out []string) {
-	if old == nil && len(validation.NameIsDNSLabel(obj.Name, false)) > 0 {
-		out = append(out, fmt.Sprintf("metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: %v", validation.NameIsDNSLabel(obj.Name, false)))
+	path := field.NewPath("spec", "jobTemplate", "spec")
+	spec := &obj.Spec.JobTemplate.Spec
+	if old == nil {
+		out = podspec.WarnName(obj.Name, podspec.PodNamesAndHost)
 	}
-	if strings.Contains(obj.Spec.Schedule, "TZ") {
-		out = append(out, fmt.Sprintf("CRON_TZ or TZ used in %s is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", field.NewPath("spec", "schedule")))
+	if old == nil || obj.Generation != old.Generation {
+		out = append(out, warnCompletions(spec, path)...)
+		out = append(out, podspec.TemplateWarnings(&spec.Template, path.Child("template"))...)
+	}
+	if old != nil && strings.Contains(obj.Spec.Schedule, "TZ") {
+		out = append(out, fmt.Sprintf("cannot use TZ or CRON_TZ in %s, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", field.NewPath("spec", "spec", "schedule")))
 	}
 	return out
 }

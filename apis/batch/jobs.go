@@ -13,7 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/utils/ptr"
 
 	"skiff/apis/podspec"
 	"skiff/apis/resource"
@@ -35,6 +37,7 @@ func jobs() resource.Definition[*batchv1.Job] {
 		Default:        defaultJob,
 		Prepare:        prepareJob,
 		Validate:       validateJob,
+		Warn:           warnJob,
 		Spec:           func(j J) any { return &j.Spec },
 		Status:         func(j J) any { return &j.Status },
 		ValidateStatus: validateJobStatus,
@@ -186,4 +189,24 @@ func selectOwnPods(j *batchv1.Job) {
 	if _, ok := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !ok {
 		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
 	}
+}
+
+func warnJob(_ context.Context, obj, old *batchv1.Job) (out []string) {
+	if old == nil || obj.Generation != old.Generation {
+		out = warnCompletions(&obj.Spec, field.NewPath("spec"))
+	}
+	owner := podspec.OwnerWarnings(obj, old, &obj.Spec.Template, field.NewPath("spec", "template"), false)
+	if old == nil {
+		out = append(podspec.WarnName(obj.Name, podspec.PodNamesAndHost), out...)
+	}
+	return append(out, owner...)
+}
+
+// warnCompletions warns of jobs whose indexes may not fit their status.
+func warnCompletions(s *batchv1.JobSpec, path *field.Path) []string {
+	const manyCompletions, muchParallelism = 100_000, 10_000
+	if ptr.Deref(s.CompletionMode, "") != batchv1.IndexedCompletion || ptr.Deref(s.Completions, 0) <= manyCompletions || ptr.Deref(s.Parallelism, 0) <= muchParallelism {
+		return nil
+	}
+	return []string{path.String() + ": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"}
 }

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
 	"skiff/apis/resource"
@@ -19,11 +20,18 @@ import (
 
 // Deps is what the core resources need of the rest of the process.
 type Deps struct {
-	Kubelet     Kubelet
-	Tokens      Tokens
-	ServiceCIDR netip.Prefix      // cluster IPs are allocated from it
-	NodePorts   utilnet.PortRange // node ports are allocated from it
-	// Client reaches the API with full rights; it reads disruption budgets.
+	Kubelet Kubelet
+	Tokens  Tokens
+	// ServiceCIDRs are the ranges of the default ServiceCIDR, at most one of a
+	// family; the first one's family is the default.
+	ServiceCIDRs []netip.Prefix
+	NodePorts    utilnet.PortRange // node ports are allocated from it
+	// RepairEvery is how often what Services hold is compared with what is
+	// allocated; 0 means three minutes.
+	RepairEvery time.Duration
+	// Informers show Services, ServiceCIDRs and IPAddresses.
+	Informers informers.SharedInformerFactory
+	// Client reaches the API with full rights.
 	Client kubernetes.Interface
 	// Health answers whether etcd and the controllers and scheduler of this
 	// process are well, by component name, for componentstatuses.

@@ -33,6 +33,7 @@ func nodes(deps Deps) resource.Resource {
 		Default:        defaultNode,
 		Prepare:        prepareNode,
 		Validate:       validateNode,
+		Warn:           warnNode,
 		Gates:          map[string]bool{"InPlacePodVerticalScalingSchedulerPreemption": false},
 		NoGeneration:   true,
 		Spec:           func(n *corev1.Node) any { return &n.Spec },

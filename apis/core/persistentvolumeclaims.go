@@ -25,6 +25,7 @@ func persistentVolumeClaims() resource.Resource {
 		Default:        defaultClaim,
 		Prepare:        prepareClaim,
 		Validate:       validateClaim,
+		Warn:           warnClaim,
 		NoGeneration:   true,
 		Spec:           func(c claim) any { return &c.Spec },
 		Status:         func(c claim) any { return &c.Status },

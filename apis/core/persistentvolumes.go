@@ -32,6 +32,7 @@ func persistentVolumes() resource.Resource {
 			}
 		},
 		Validate:     validatePersistentVolume,
+		Warn:         warnVolume,
 		NoGeneration: true,
 		Spec:         func(v volume) any { return &v.Spec },
 		Status:       func(v volume) any { return &v.Status },

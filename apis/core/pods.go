@@ -33,10 +33,16 @@ func pods(deps Deps) resource.Resource {
 			corev1.SchemeGroupVersion:   {&corev1.Binding{}, &corev1.PodLogOptions{}, &corev1.PodExecOptions{}, &corev1.PodAttachOptions{}, &corev1.PodPortForwardOptions{}, &corev1.PodProxyOptions{}},
 			policyv1.SchemeGroupVersion: {&policyv1.Eviction{}},
 		},
-		Name:              apivalidation.NameIsDNSSubdomain,
-		Default:           defaultPod,
-		Prepare:           preparePod,
-		Validate:          validatePod,
+		Name:     apivalidation.NameIsDNSSubdomain,
+		Default:  defaultPod,
+		Prepare:  preparePod,
+		Validate: validatePod,
+		Warn: func(_ context.Context, p, old *corev1.Pod) []string {
+			if old != nil {
+				return nil // programs update pods, not people
+			}
+			return append(podspec.WarnName(p.Name, podspec.PodHostname), podspec.Warnings(&p.ObjectMeta, &p.Spec)...)
+		},
 		Spec:              func(p *corev1.Pod) any { return &p.Spec },
 		Changed:           func(p, old *corev1.Pod) bool { return !equality.Semantic.DeepEqual(p.Spec, old.Spec) },
 		Status:            func(p *corev1.Pod) any { return &p.Status },

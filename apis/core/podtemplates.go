@@ -36,6 +36,9 @@ func podTemplates() resource.Resource {
 			}
 			return podspec.ValidateTemplate(&t.Template, &old.Template, field.NewPath("template"))
 		},
+		Warn: func(_ context.Context, t, old template) []string {
+			return podspec.OwnerWarnings(t, old, &t.Template, field.NewPath("template"), false)
+		},
 		Spec: func(t template) any { return &t.Template },
 		Columns: []resource.Column[template]{
 			{Name: "Containers", Type: "string", Help: "Names of each container in the template.", Value: func(t template) any { names, _ := containersText(&t.Template.Spec); return names }},

@@ -26,6 +26,7 @@ func secrets() resource.Resource {
 		Name:     apivalidation.NameIsDNSSubdomain,
 		Default:  defaultSecret,
 		Validate: validateSecret,
+		Warn:     warnSecret,
 		Fields:   func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
 		Columns: []resource.Column[*corev1.Secret]{
 			{Name: "Type", Type: "string", Help: corev1.Secret{}.SwaggerDoc()["type"], Value: func(s *corev1.Secret) any { return string(s.Type) }},

@@ -19,8 +19,8 @@ import (
 )
 
 func services(deps Deps) resource.Resource {
-	alloc := newAllocator(deps.ServiceCIDR, deps.NodePorts)
-	return resource.Definition[*corev1.Service]{
+	alloc := newAllocator(deps)
+	alloc.Definition = resource.Definition[*corev1.Service]{
 		Resource:       corev1.SchemeGroupVersion.WithResource("services"),
 		Kind:           "Service",
 		ReturnDeleted:  true,
@@ -29,7 +29,7 @@ func services(deps Deps) resource.Resource {
 		Categories:     []string{"all"},
 		Object:         &corev1.Service{},
 		List:           &corev1.ServiceList{},
-		Types:          map[schema.GroupVersion][]runtime.Object{corev1.SchemeGroupVersion: {&corev1.ServiceProxyOptions{}}},
+		Types:          map[schema.GroupVersion][]runtime.Object{corev1.SchemeGroupVersion: {&corev1.ServiceProxyOptions{}, &corev1.RangeAllocation{}}},
 		Name:           apivalidation.NameIsDNSLabel,
 		NameOnce:       true,
 		Default:        defaultService,
@@ -46,10 +46,12 @@ func services(deps Deps) resource.Resource {
 		},
 		Columns: serviceColumns(),
 		Store:   alloc.attach,
+		Main:    func(e *resource.Endpoint) rest.Storage { return allocatingEndpoint{e, alloc.ports} },
 		Subresources: map[string]func(*registry.Store) rest.Storage{
 			"proxy": func(s *registry.Store) rest.Storage { return serviceProxy(s, deps.Client) },
 		},
 	}
+	return alloc
 }
 
 // defaultService also keeps clusterIP and the first of clusterIPs equal where
@@ -109,22 +111,57 @@ func prepareServiceStatus(_ context.Context, s, _ *corev1.Service) {
 	defaultService(s)
 }
 
-// warnService names addresses that are written in a way that misleads.
+// warnService names fields that do nothing or won't for long, and addresses that
+// are written in a way that misleads.
 func warnService(_ context.Context, s, _ *corev1.Service) (out []string) {
 	spec := field.NewPath("spec")
-	for i, ip := range s.Spec.ClusterIPs {
-		if ip != corev1.ClusterIPNone {
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	named := s.Spec.Type == corev1.ServiceTypeExternalName
+	headless := s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone
+	if _, ok := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
+		say("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode)
+	}
+	if !headless && !named {
+		for i, ip := range s.Spec.ClusterIPs {
 			out = append(out, validation.GetWarningsForIP(spec.Child("clusterIPs").Index(i), ip)...)
 		}
 	}
+	if headless {
+		out = append(out, warnHeadless(s)...)
+	}
 	for i, ip := range s.Spec.ExternalIPs {
 		out = append(out, validation.GetWarningsForIP(spec.Child("externalIPs").Index(i), ip)...)
+	}
+	if len(s.Spec.ExternalIPs) > 0 && !headless && !named {
+		say("spec.externalIPs is deprecated and may no longer be implemented in some clusters")
 	}
 	if s.Spec.LoadBalancerIP != "" {
 		out = append(out, validation.GetWarningsForIP(spec.Child("loadBalancerIP"), s.Spec.LoadBalancerIP)...)
 	}
 	for i, cidr := range s.Spec.LoadBalancerSourceRanges {
 		out = append(out, validation.GetWarningsForCIDR(spec.Child("loadBalancerSourceRanges").Index(i), cidr)...)
+	}
+	if named && len(s.Spec.ExternalIPs) > 0 {
+		say("spec.externalIPs is ignored when spec.type is %q", corev1.ServiceTypeExternalName)
+	}
+	if !named && s.Spec.ExternalName != "" {
+		say("spec.externalName is ignored when spec.type is not %q", corev1.ServiceTypeExternalName)
+	}
+	if d := s.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
+		say("spec.trafficDistribution: %q is deprecated; use %q", corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone)
+	}
+	return out
+}
+
+func warnHeadless(s *corev1.Service) (out []string) {
+	if s.Spec.LoadBalancerIP != "" {
+		out = append(out, "spec.loadBalancerIP is ignored for headless services")
+	}
+	if len(s.Spec.ExternalIPs) > 0 {
+		out = append(out, "spec.externalIPs is ignored for headless services")
+	}
+	if s.Spec.SessionAffinity != corev1.ServiceAffinityNone {
+		out = append(out, "spec.SessionAffinity is ignored for headless services")
 	}
 	return out
 }

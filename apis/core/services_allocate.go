@@ -2,203 +2,173 @@ package core
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/netip"
 	"slices"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metainternalversion "k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/klog/v2"
+
+	"skiff/apis/resource"
 )
 
-// allocator gives services their cluster IPs and node ports.
-//
-// What is allocated is what stored services say: the pools are an index of the
-// store, built by listing it before the first allocation, and built again when
-// an allocation finds a number taken or a pool empty, so nothing leaks and
-// nothing needs repair after a crash. A number is reserved in memory from
-// before its service is written until the write has succeeded or failed.
-//
-// The reservation holds within one server. Servers that share an etcd must
-// agree before the write: give each its own third of the dynamic bands, and
-// put numbers asked for by name under a key of their own, created in etcd with
-// the service.
+// allocator gives Services their cluster IPs and node ports: before a Service
+// is written it takes what the Service needs, afterwards it gives back what the
+// Service has no more or, if the write failed, what it took. What a crash
+// leaves behind is repaired; see Keep.
 type allocator struct {
-	mu      sync.Mutex
-	store   *registry.Store
-	cidr    netip.Prefix
-	ips     *addresses
-	ports   *ports
-	loaded  bool
-	pending map[*claim]bool
+	resource.Definition[*corev1.Service]
+	families  []corev1.IPFamily // of the cluster, the default one first
+	addresses *addresses
+	ports     *nodePorts
+	deps      Deps
 }
 
-// claim is what one write takes.
-type claim struct {
-	ips    []string
-	ports  []int32
-	health int32 // the health check port among ports
-	// a dry run takes nothing that the service names itself, as nothing is kept
-	dry bool
+func newAllocator(deps Deps) *allocator {
+	registerMetrics()
+	a := &allocator{
+		addresses: newAddresses(deps.Client.NetworkingV1(), deps.ServiceCIDRs, deps.Informers),
+		ports:     &nodePorts{valid: deps.NodePorts},
+		deps:      deps,
+	}
+	for _, p := range deps.ServiceCIDRs {
+		a.families = append(a.families, familyOf(p.Addr()))
+	}
+	addressUse.current.Store(a.addresses)
+	return a
 }
 
-func newAllocator(cidr netip.Prefix, valid utilnet.PortRange) *allocator {
-	return &allocator{cidr: cidr, ips: newAddresses(cidr), ports: newPorts(valid), pending: map[*claim]bool{}}
+// Storage implements resource.Resource.
+func (a *allocator) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter) (map[string]rest.Storage, error) {
+	if err := checkServiceRanges(a.deps.ServiceCIDRs, a.deps.NodePorts); err != nil {
+		return nil, err
+	}
+	if err := a.ports.open(opts); err != nil {
+		return nil, err
+	}
+	return a.Definition.Storage(s, opts)
 }
 
-// attach hooks the allocator into the store of services.
+// allocatingEndpoint is the main endpoint of Services.
+type allocatingEndpoint struct {
+	*resource.Endpoint
+	ports *nodePorts
+}
+
+// Destroy implements rest.Storage.
+func (e allocatingEndpoint) Destroy() {
+	e.Endpoint.Destroy()
+	e.ports.close()
+}
+
+// attach hooks the allocator into the store of Services.
 func (a *allocator) attach(s *registry.Store) error {
-	a.store = s
 	s.BeginCreate = func(ctx context.Context, obj runtime.Object, o *metav1.CreateOptions) (registry.FinishFunc, error) {
 		return a.begin(ctx, obj.(*corev1.Service), nil, dryrun.IsDryRun(o.DryRun))
 	}
 	s.BeginUpdate = func(ctx context.Context, obj, old runtime.Object, o *metav1.UpdateOptions) (registry.FinishFunc, error) {
 		svc, before := obj.(*corev1.Service), old.(*corev1.Service)
-		prepareService(ctx, svc, before)
+		keepAllocated(svc, before)
 		return a.begin(ctx, svc, before, dryrun.IsDryRun(o.DryRun))
 	}
 	s.AfterDelete = func(obj runtime.Object, o *metav1.DeleteOptions) {
 		if svc, ok := obj.(*corev1.Service); ok && !dryrun.IsDryRun(o.DryRun) {
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			a.release(claimOf(svc))
+			a.giveBack(context.Background(), holdingOf(svc)) //nolint:forbidigo // the hook has no context
 		}
 	}
 	return nil
 }
 
-// claimOf is what a stored service holds.
-func claimOf(s *corev1.Service) *claim {
-	c := &claim{}
+// holding is what a Service has of the pools.
+type holding struct {
+	ips   []string
+	ports []int32
+}
+
+// holdingOf is what a stored Service holds.
+func holdingOf(s *corev1.Service) (h holding) {
 	if needsClusterIP(s) {
-		ips := s.Spec.ClusterIPs
-		if len(ips) == 0 && s.Spec.ClusterIP != "" {
-			ips = []string{s.Spec.ClusterIP}
-		}
-		for _, ip := range ips {
-			if ip != corev1.ClusterIPNone && ip != "" {
-				c.ips = append(c.ips, ip)
-			}
-		}
+		h.ips = slices.DeleteFunc(slices.Clone(s.Spec.ClusterIPs), func(ip string) bool { return ip == corev1.ClusterIPNone || ip == "" })
 	}
 	for _, p := range s.Spec.Ports {
-		if p.NodePort != 0 && !slices.Contains(c.ports, p.NodePort) {
-			c.ports = append(c.ports, p.NodePort)
+		if p.NodePort != 0 && !slices.Contains(h.ports, p.NodePort) {
+			h.ports = append(h.ports, p.NodePort)
 		}
 	}
-	if s.Spec.HealthCheckNodePort != 0 {
-		c.ports, c.health = append(c.ports, s.Spec.HealthCheckNodePort), s.Spec.HealthCheckNodePort
+	if n := s.Spec.HealthCheckNodePort; n != 0 && !slices.Contains(h.ports, n) {
+		h.ports = append(h.ports, n)
 	}
-	return c
+	return h
 }
 
-// begin reserves what svc needs beyond what old holds, and writes it into svc.
-// The answered function ends the reservation.
+// without is what h has and other hasn't.
+func (h holding) without(other holding) holding {
+	return holding{
+		slices.DeleteFunc(slices.Clone(h.ips), func(ip string) bool { return slices.Contains(other.ips, ip) }),
+		slices.DeleteFunc(slices.Clone(h.ports), func(n int32) bool { return slices.Contains(other.ports, n) }),
+	}
+}
+
+// giveBack frees what was held. What can't be freed now, the repair loop frees.
+func (a *allocator) giveBack(ctx context.Context, h holding) {
+	ctx = context.WithoutCancel(ctx)
+	for _, ip := range h.ips {
+		if err := a.addresses.release(ctx, ip); err != nil {
+			klog.FromContext(ctx).V(2).Info("Releasing a cluster IP", "err", err)
+		}
+	}
+	for _, n := range h.ports {
+		a.ports.free(ctx, n)
+	}
+}
+
+// begin takes what svc needs beyond what old holds, and writes it into svc. The
+// answered function keeps it or gives it back.
 func (a *allocator) begin(ctx context.Context, svc, old *corev1.Service, dry bool) (registry.FinishFunc, error) {
-	if errs := a.families(svc, old); len(errs) > 0 {
+	normalizeClusterIPs(svc, old)
+	if errs := a.settleFamilies(svc, old); len(errs) > 0 {
 		return nil, invalidService(svc, errs)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := a.load(ctx, false); err != nil {
+	c := &claim{allocator: a, svc: svc, old: old, dry: dry}
+	if err := c.allocate(ctx); err != nil {
+		a.giveBack(ctx, c.taken)
 		return nil, err
 	}
-	had := &claim{}
-	if old != nil {
-		had = claimOf(old)
-	}
-	c := &claim{dry: dry}
-	before := svc.DeepCopy()
-	if errs := a.allocate(svc, had, c); len(errs) > 0 {
-		// the index may be behind the store: build it again and try once more
-		a.release(c)
-		*svc, c = *before, &claim{dry: dry}
-		if err := a.load(ctx, true); err != nil {
-			return nil, err
-		}
-		if errs := a.allocate(svc, had, c); len(errs) > 0 {
-			a.release(c)
-			return nil, invalidService(svc, errs)
-		}
-	}
 	if dry {
-		a.release(c)
 		return func(context.Context, bool) {}, nil
 	}
-	a.pending[c] = true
-	return func(_ context.Context, ok bool) { a.finish(c, had, svc, ok) }, nil
-}
-
-// finish ends a reservation. What a successful update no longer says is freed.
-func (a *allocator) finish(c, had *claim, svc *corev1.Service, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.pending, c)
-	if !ok {
-		a.release(c)
-		return
-	}
-	now, gone := claimOf(svc), &claim{}
-	for _, ip := range had.ips {
-		if !slices.Contains(now.ips, ip) {
-			gone.ips = append(gone.ips, ip)
+	return func(ctx context.Context, ok bool) {
+		switch {
+		case !ok:
+			a.giveBack(ctx, c.taken)
+		case old != nil:
+			a.giveBack(ctx, holdingOf(old).without(holdingOf(svc)))
 		}
-	}
-	for _, p := range had.ports {
-		if !slices.Contains(now.ports, p) {
-			gone.ports = append(gone.ports, p)
-		}
-	}
-	a.release(gone)
-}
-
-func (a *allocator) release(c *claim) {
-	for _, ip := range c.ips {
-		a.ips.freeAddress(ip)
-	}
-	for _, p := range c.ports {
-		a.ports.freePort(p)
-	}
-}
-
-// load builds the pools from the store, unless they are built.
-func (a *allocator) load(ctx context.Context, again bool) error {
-	if a.loaded && !again {
-		return nil
-	}
-	all := genericrequest.WithNamespace(context.WithoutCancel(ctx), metav1.NamespaceAll)
-	obj, err := a.store.List(all, &metainternalversion.ListOptions{})
-	if err != nil {
-		return fmt.Errorf("listing services for their addresses: %w", err)
-	}
-	a.ips.used, a.ports.used = map[int]bool{}, map[int]bool{}
-	take := func(c *claim) {
-		for _, ip := range c.ips {
-			_ = a.ips.takeAddress(ip) // an address outside the range needs no index
-		}
-		for _, p := range c.ports {
-			_ = a.ports.takePort(p)
-		}
-	}
-	list := obj.(*corev1.ServiceList)
-	for i := range list.Items {
-		take(claimOf(&list.Items[i]))
-	}
-	for c := range a.pending {
-		take(c)
-	}
-	a.loaded = true
-	return nil
+	}, nil
 }
 
 func invalidService(s *corev1.Service, errs field.ErrorList) error {
 	return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), s.Name, errs)
+}
+
+// checkServiceRanges refuses ranges that allocation can't work with.
+func checkServiceRanges(cidrs []netip.Prefix, ports utilnet.PortRange) error {
+	switch {
+	case len(cidrs) == 0 || len(cidrs) > 2:
+		return errors.New("a cluster has one range of Service addresses, or one for each family")
+	case len(cidrs) == 2 && cidrs[0].Addr().Is4() == cidrs[1].Addr().Is4():
+		return errors.New("two ranges of Service addresses must be of different families")
+	case ports.Size <= 0:
+		return errors.New("the range of node ports is empty")
+	}
+	return nil
 }

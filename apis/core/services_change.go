@@ -7,14 +7,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// prepareService carries over what the server once allocated and the client
-// left out, and drops what belongs to a type the service no longer has.
+// prepareService drops what belongs to a type the Service no longer has.
 func prepareService(_ context.Context, s, old *corev1.Service) {
-	if old == nil {
-		return
+	if old != nil {
+		dropOfOtherType(s, old)
 	}
-	keepAllocated(s, old)
-	dropOfOtherType(s, old)
 }
 
 func needsClusterIP(s *corev1.Service) bool {
@@ -35,22 +32,16 @@ func needsHealthPort(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
 
+// keepAllocated carries over what the server once allocated and the client left
+// out.
 func keepAllocated(s, old *corev1.Service) {
 	if needsClusterIP(old) && needsClusterIP(s) {
 		setIfEmpty(&s.Spec.ClusterIP, old.Spec.ClusterIP)
-		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
+		if len(s.Spec.ClusterIPs) == 0 {
 			s.Spec.ClusterIPs = slices.Clone(old.Spec.ClusterIPs)
 		}
 	}
-	if needsClusterIP(old) && needsClusterIP(s) {
-		if s.Spec.IPFamilyPolicy == nil {
-			s.Spec.IPFamilyPolicy = old.Spec.IPFamilyPolicy
-		}
-		if len(s.Spec.IPFamilies) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
-			s.Spec.IPFamilies = slices.Clone(old.Spec.IPFamilies)
-		}
-	}
-	if needsNodePort(old) && needsNodePort(s) {
+	if hasNodePorts(old) && hasNodePorts(s) {
 		keepNodePorts(s.Spec.Ports, old.Spec.Ports)
 	}
 	if needsHealthPort(old) && needsHealthPort(s) && s.Spec.HealthCheckNodePort == 0 {
@@ -58,24 +49,19 @@ func keepAllocated(s, old *corev1.Service) {
 	}
 }
 
-// keepNodePorts finds the node ports of ports that don't say theirs, by
-// protocol and port, unless another port now claims it.
+// keepNodePorts finds the node ports of ports that don't say theirs, by name,
+// unless another port claims it.
 func keepNodePorts(ports, old []corev1.ServicePort) {
-	type id struct {
-		protocol corev1.Protocol
-		port     int32
-	}
-	had, taken := map[id]int32{}, map[int32]bool{}
+	had, taken := map[string]int32{}, map[int32]bool{}
 	for _, p := range old {
-		had[id{p.Protocol, p.Port}] = p.NodePort
+		had[p.Name] = p.NodePort
 	}
 	for _, p := range ports {
 		taken[p.NodePort] = true
 	}
 	for i := range ports {
-		p := &ports[i]
-		if n := had[id{p.Protocol, p.Port}]; p.NodePort == 0 && n != 0 && !taken[n] {
-			p.NodePort = n
+		if n := had[ports[i].Name]; ports[i].NodePort == 0 && !taken[n] {
+			ports[i].NodePort = n
 		}
 	}
 }
@@ -83,12 +69,16 @@ func keepNodePorts(ports, old []corev1.ServicePort) {
 // dropOfOtherType clears fields that the new type has no use for, when the
 // client didn't change them: it most likely only forgot them.
 func dropOfOtherType(s, old *corev1.Service) {
-	if needsClusterIP(old) && !needsClusterIP(s) && s.Spec.ClusterIP == old.Spec.ClusterIP && (len(s.Spec.ClusterIPs) == 0 || slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs)) {
-		s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+	if needsClusterIP(old) && !needsClusterIP(s) {
+		if s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+		}
 		if slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies) {
 			s.Spec.IPFamilies = nil
 		}
-		s.Spec.IPFamilyPolicy = nil
+		if policyOf(s) == policyOf(old) {
+			s.Spec.IPFamilyPolicy = nil
+		}
 	}
 	if hasNodePorts(old) && !hasNodePorts(s) && sameNodePorts(s, old) {
 		for i := range s.Spec.Ports {

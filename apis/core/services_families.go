@@ -9,19 +9,10 @@ import (
 	utilnet "k8s.io/utils/net"
 )
 
-// family is the one IP family that cluster IPs are allocated of.
-func (a *allocator) family() corev1.IPFamily {
-	if a.cidr.Addr().Is4() {
-		return corev1.IPv4Protocol
-	}
-	return corev1.IPv6Protocol
-}
-
-// families brings clusterIP and clusterIPs, and the IP families and their
-// policy, into agreement; they say what is then allocated. The order of the
-// steps decides which errors are seen.
-func (a *allocator) families(s, old *corev1.Service) (errs field.ErrorList) {
-	normalizeClusterIPs(s, old)
+// settleFamilies brings the addresses, the IP families and their policy into
+// agreement; they say what is then allocated. The order of the steps decides
+// which errors are seen.
+func (a *allocator) settleFamilies(s, old *corev1.Service) (errs field.ErrorList) {
 	if !needsClusterIP(s) || settledFamilies(s, old) {
 		return nil
 	}
@@ -37,7 +28,7 @@ func (a *allocator) families(s, old *corev1.Service) (errs field.ErrorList) {
 		return errs
 	}
 	if s.Spec.ClusterIP == corev1.ClusterIPNone && len(s.Spec.Selector) == 0 {
-		freeFamilies(&s.Spec, a.family())
+		freeFamilies(&s.Spec, a.families[0])
 		return nil
 	}
 	return a.ownFamilies(&s.Spec, path)
@@ -46,8 +37,7 @@ func (a *allocator) families(s, old *corev1.Service) (errs field.ErrorList) {
 // settledFamilies reports whether a service that prefers two families is left
 // with what it has: only an explicit change adds or takes a family.
 func settledFamilies(s, old *corev1.Service) bool {
-	return old != nil && s.Spec.IPFamilyPolicy != nil && old.Spec.Type == s.Spec.Type &&
-		*s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack &&
+	return old != nil && policyOf(s) == corev1.IPFamilyPolicyPreferDualStack && old.Spec.Type == s.Spec.Type &&
 		(old.Spec.IPFamilyPolicy == nil || *old.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyPreferDualStack) &&
 		slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) && slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies)
 }
@@ -118,7 +108,7 @@ func (a *allocator) inferFamilies(spec *corev1.ServiceSpec, path *field.Path) (e
 		if utilnet.IsIPv6String(ip) {
 			family = corev1.IPv6Protocol
 		}
-		if family != a.family() {
+		if !slices.Contains(a.families, family) {
 			errs = append(errs, field.Invalid(path.Index(i), spec.ClusterIPs, fmt.Sprintf("%s is not configured on this cluster", family)))
 			continue
 		}
@@ -134,28 +124,37 @@ func freeFamilies(spec *corev1.ServiceSpec, family corev1.IPFamily) {
 		spec.IPFamilies = []corev1.IPFamily{family}
 	}
 	if *spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack && len(spec.IPFamilies) == 1 {
-		other := corev1.IPv6Protocol
-		if spec.IPFamilies[0] == corev1.IPv6Protocol {
-			other = corev1.IPv4Protocol
-		}
-		spec.IPFamilies = append(spec.IPFamilies, other)
+		spec.IPFamilies = append(slices.Clone(spec.IPFamilies), otherFamily(spec.IPFamilies[0]))
 	}
+}
+
+func otherFamily(f corev1.IPFamily) corev1.IPFamily {
+	if f == corev1.IPv6Protocol {
+		return corev1.IPv4Protocol
+	}
+	return corev1.IPv6Protocol
 }
 
 // ownFamilies holds any other service to the families the cluster has.
 func (a *allocator) ownFamilies(spec *corev1.ServiceSpec, path *field.Path) (errs field.ErrorList) {
-	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack && len(a.families) < 2 {
 		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
 	}
 	for i, f := range spec.IPFamilies {
-		if f != a.family() {
+		if !slices.Contains(a.families, f) {
 			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(i), f, "not configured on this cluster"))
 		}
 	}
-	if len(errs) == 0 && len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []corev1.IPFamily{a.family()}
+	if len(errs) > 0 {
+		return errs
 	}
-	return errs
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{a.families[0]}
+	}
+	if *spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack && len(spec.IPFamilies) == 1 && len(a.families) == 2 {
+		spec.IPFamilies = append(slices.Clone(spec.IPFamilies), otherFamily(spec.IPFamilies[0]))
+	}
+	return nil
 }
 
 // normalizeClusterIPs makes clusterIPs follow clusterIP where the client knows

@@ -10,6 +10,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
 	"skiff/apis/admissionregistration"
@@ -46,8 +47,10 @@ type Deps struct {
 	Rules        rbac.RuleResolver
 	Nodes        *nodeproxy.Proxy
 	Client       kubernetes.Interface // full rights
-	ServiceCIDR  netip.Prefix
+	ServiceCIDRs []netip.Prefix
 	NodePorts    utilnet.PortRange
+	RepairEvery  time.Duration // see core.Deps
+	Informers    informers.SharedInformerFactory
 	Health       map[string]func(context.Context) error
 }
 
@@ -56,7 +59,8 @@ func All(d Deps) []resource.Resource {
 	return slices.Concat(
 		core.Resources(core.Deps{
 			Kubelet: kubelet{d.Nodes}, Tokens: tokens{d.Issuer},
-			ServiceCIDR: d.ServiceCIDR, NodePorts: d.NodePorts, Client: d.Client, Health: d.Health,
+			ServiceCIDRs: d.ServiceCIDRs, NodePorts: d.NodePorts, RepairEvery: d.RepairEvery, Informers: d.Informers,
+			Client: d.Client, Health: d.Health,
 		}),
 		admissionregistration.Resources(),
 		apps.Resources(),

@@ -8,7 +8,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -104,8 +103,7 @@ func serviceCIDRs() resource.Definition[*networkingv1.ServiceCIDR] {
 			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
 		},
 		ValidateStatus: func(_ context.Context, obj, old C) field.ErrorList {
-			errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-			return append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, field.NewPath("status", "conditions"))...)
+			return validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
 		},
 		Columns: []resource.Column[C]{
 			{Name: "CIDRs", Type: "string", Help: networkingv1.ServiceCIDRSpec{}.SwaggerDoc()["cidrs"], Value: func(c C) any { return strings.Join(c.Spec.CIDRs, ",") }},

@@ -24,6 +24,7 @@ func ingresses() resource.Definition[*networkingv1.Ingress] {
 		Register:       register,
 		Name:           validation.NameIsDNSSubdomain,
 		Validate:       validateIngress,
+		Warn:           warnIngress,
 		Spec:           func(i I) any { return &i.Spec },
 		Status:         func(i I) any { return &i.Status },
 		ValidateStatus: validateIngressStatus,
@@ -82,4 +83,11 @@ func addressOf(points []networkingv1.IngressLoadBalancerIngress) string {
 		}
 	}
 	return strings.Join(list, ",")
+}
+
+func warnIngress(_ context.Context, i, old *networkingv1.Ingress) []string {
+	if _, ok := i.Annotations[classAnnotation]; ok && old == nil && i.Spec.IngressClassName == nil {
+		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", classAnnotation)}
+	}
+	return nil
 }

@@ -32,6 +32,7 @@ func networkPolicies() resource.Definition[*networkingv1.NetworkPolicy] {
 		NameOnce:   true,
 		Default:    defaultNetworkPolicy,
 		Validate:   validateNetworkPolicy,
+		Warn:       warnNetworkPolicy,
 		Spec:       func(p P) any { return &p.Spec },
 		Changed:    func(obj, old P) bool { return !reflect.DeepEqual(obj.Spec, old.Spec) },
 		Columns: []resource.Column[P]{
@@ -174,4 +175,28 @@ func validateIPBlock(b *networkingv1.IPBlock, at *field.Path) (errs field.ErrorL
 		}
 	}
 	return errs
+}
+
+func warnNetworkPolicy(_ context.Context, p, _ *networkingv1.NetworkPolicy) (out []string) {
+	block := func(b *networkingv1.IPBlock, at *field.Path) {
+		if b == nil {
+			return
+		}
+		out = append(out, utilvalidation.GetWarningsForCIDR(at.Child("cidr"), b.CIDR)...)
+		for i, except := range b.Except {
+			out = append(out, utilvalidation.GetWarningsForCIDR(at.Child("except").Index(i), except)...)
+		}
+	}
+	spec := field.NewPath("spec")
+	for i, rule := range p.Spec.Ingress {
+		for j, peer := range rule.From {
+			block(peer.IPBlock, spec.Child("ingress").Index(i).Child("from").Index(j).Child("ipBlock"))
+		}
+	}
+	for i, rule := range p.Spec.Egress {
+		for j, peer := range rule.To {
+			block(peer.IPBlock, spec.Child("egress").Index(i).Child("to").Index(j).Child("ipBlock"))
+		}
+	}
+	return out
 }

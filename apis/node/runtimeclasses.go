@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -27,6 +29,7 @@ func runtimeClasses() resource.Definition[*nodev1.RuntimeClass] {
 		Register:      declared.RegisterValidations,
 		Name:          validation.NameIsDNSSubdomain,
 		Validate:      validateRuntimeClass,
+		Warn:          warnRuntimeClass,
 		Columns: []resource.Column[C]{
 			{Name: "Handler", Type: "string", Value: func(c C) any { return c.Handler }},
 		},
@@ -58,4 +61,16 @@ func validateTolerations(tolerations []corev1.Toleration, at *field.Path) field.
 		seen[key] = true
 	}
 	return errs
+}
+
+func warnRuntimeClass(_ context.Context, c, _ *nodev1.RuntimeClass) (out []string) {
+	if c.Scheduling == nil {
+		return nil
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Scheduling.NodeSelector)) {
+		if text := podspec.DeprecatedLabel(key); text != "" {
+			out = append(out, "scheduling.nodeSelector: "+text)
+		}
+	}
+	return out
 }

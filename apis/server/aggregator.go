@@ -25,11 +25,11 @@ func (s *Server) addAggregator(b builtIn) error {
 	cfg.SkipOpenAPIInstallation = true // the aggregator serves its own merged documents
 	cfg.MergedResourceConfig = aggregator.DefaultAPIResourceConfigSource()
 	cfg.MergedResourceConfig.DisableVersions(schema.GroupVersion{Group: apiregistrationv1.GroupName, Version: "v1beta1"})
-	codec, err := protobufCodec(aggregatorscheme.Codecs, apiregistrationv1.SchemeGroupVersion)
+	codec, err := jsonCodec(aggregatorscheme.Codecs, apiregistrationv1.SchemeGroupVersion)
 	if err != nil {
 		return err
 	}
-	cfg.RESTOptionsGetter = s.config.Etcd.Options(etcd.GroupKey, codec, cfg.StorageObjectCountTracker)
+	cfg.RESTOptionsGetter = s.config.Etcd.Options(etcd.GroupKey, codec, cfg.StorageObjectCountTracker, cfg.ResourceTransformers)
 	agg := &aggregator.Config{
 		GenericConfig: &genericserver.RecommendedConfig{Config: cfg, SharedInformerFactory: s.config.Informers},
 		ExtraConfig: aggregator.ExtraConfig{
@@ -37,6 +37,8 @@ func (s *Server) addAggregator(b builtIn) error {
 			ProxyTransport:      s.config.ProxyTransport,
 			ProxyClientCertFile: s.config.Serving.ProxyCertFile,
 			ProxyClientKeyFile:  s.config.Serving.ProxyKeyFile,
+			// An extension may not send the proxy, with its certificate, elsewhere.
+			RejectForwardingRedirects: true,
 		},
 	}
 	if s.aggregator, err = agg.Complete().NewWithDelegate(s.core); err != nil {
@@ -53,10 +55,14 @@ func (s *Server) register(b builtIn) error {
 	}
 	services := s.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices()
 	auto := autoregister.NewAutoRegisterController(services, client.ApiregistrationV1())
-	for _, service := range localServices(b.resources) {
+	local := localServices(b.resources)
+	for _, service := range local {
 		auto.AddAPIServiceToSyncOnStart(service)
 		gv := metav1.GroupVersion{Group: service.Spec.Group, Version: service.Spec.Version}
 		s.base.AggregatedDiscoveryGroupManager.SetGroupVersionPriority(gv, int(service.Spec.GroupPriorityMinimum), int(service.Spec.VersionPriority))
+	}
+	if err := s.aggregator.GenericAPIServer.AddBootSequenceHealthChecks(registered(local, services.Lister())); err != nil {
+		return fmt.Errorf("adding the check of registered APIs: %w", err)
 	}
 	crds := newCRDRegistration(s.custom.Informers.Apiextensions().V1().CustomResourceDefinitions(), auto)
 	return s.aggregator.GenericAPIServer.AddPostStartHook("kube-apiserver-autoregistration", func(hook genericserver.PostStartHookContext) error {

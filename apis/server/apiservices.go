@@ -1,11 +1,18 @@
 package server
 
 import (
+	"fmt"
+	"maps"
+	"net/http"
 	"slices"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/server/healthz"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	helper "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1/helper"
+	listers "k8s.io/kube-aggregator/pkg/client/listers/apiregistration/v1"
 
 	"skiff/apis/resource"
 )
@@ -75,4 +82,27 @@ func localService(gv schema.GroupVersion, p rank) *apiregistrationv1.APIService 
 			GroupPriorityMinimum: p.group, VersionPriority: p.version,
 		},
 	}
+}
+
+// registered is the check that the aggregator has begun to serve every group
+// version of this process.
+func registered(services []*apiregistrationv1.APIService, lister listers.APIServiceLister) healthz.HealthChecker {
+	var mu sync.Mutex
+	pending := map[string]bool{}
+	for _, service := range services {
+		pending[service.Name] = true
+	}
+	return healthz.NamedCheck("autoregister-completion", func(*http.Request) error {
+		mu.Lock()
+		defer mu.Unlock()
+		for name := range pending {
+			if service, err := lister.Get(name); err == nil && helper.IsAPIServiceConditionTrue(service, apiregistrationv1.Available) {
+				delete(pending, name)
+			}
+		}
+		if len(pending) > 0 {
+			return fmt.Errorf("missing APIService: %v", slices.Sorted(maps.Keys(pending)))
+		}
+		return nil
+	})
 }

@@ -17,6 +17,7 @@ import (
 
 	"skiff/apis/server/etcd"
 	"skiff/apis/server/loopback"
+	"skiff/config"
 )
 
 // Config is what New needs beyond the resources.
@@ -31,9 +32,17 @@ type Config struct {
 
 	// Version is the gitVersion that /version reports.
 	Version          string
-	AdvertiseAddress netip.Addr   // where clients in the cluster reach this server
-	ServiceCIDR      netip.Prefix // its first address is the kubernetes Service
-	ProxyTransport   *http.Transport
+	AdvertiseAddress netip.Addr // where clients in the cluster reach this server
+	// ServiceCIDRs are the ranges of Services; the first one's first address is
+	// the kubernetes Service.
+	ServiceCIDRs   []netip.Prefix
+	ProxyTransport *http.Transport
+
+	Flags      map[string]string // shown by /flagz; nil for no such page
+	Audit      config.Audit
+	Encryption config.Encryption
+	Admission  config.Admission
+	Limits     config.Limits
 }
 
 // Serving is the network side: one TLS listener, and the files behind it. The
@@ -52,8 +61,10 @@ func (c *Config) validate() error {
 		return errors.New("the API server needs etcd, a loopback transport, informers and access")
 	case c.Serving.Listener == nil, c.Serving.CertFile == "", c.Serving.KeyFile == "":
 		return errors.New("the API server needs a listener and a serving certificate")
-	case !c.ServiceCIDR.IsValid():
-		return fmt.Errorf("service CIDR %s is not a prefix", c.ServiceCIDR)
+	case len(c.ServiceCIDRs) == 0 || !c.ServiceCIDRs[0].IsValid():
+		return fmt.Errorf("service CIDRs %v are not prefixes", c.ServiceCIDRs)
+	case c.Limits.RequestTimeout <= 0:
+		return errors.New("the API server needs limits")
 	case !c.AdvertiseAddress.IsValid():
 		return errors.New("the advertise address is not set")
 	}

@@ -3,7 +3,7 @@ package server
 import (
 	"fmt"
 
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apiserver"
 	extensionsopenapi "k8s.io/apiextensions-apiserver/pkg/generated/openapi"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,16 +24,16 @@ func (s *Server) addCustomResources() error {
 	cfg.Serializer = apiextensions.Codecs
 	describe(&cfg, extensionsopenapi.GetOpenAPIDefinitions)
 	cfg.MergedResourceConfig = apiextensions.DefaultAPIResourceConfigSource()
-	cfg.MergedResourceConfig.DisableVersions(schema.GroupVersion{Group: apiextensionsv1.GroupName, Version: "v1beta1"})
-	codec, err := protobufCodec(apiextensions.Codecs, apiextensionsv1.SchemeGroupVersion)
+	cfg.MergedResourceConfig.DisableVersions(apiextensionsv1beta1.SchemeGroupVersion)
+	codec, err := jsonCodec(apiextensions.Codecs, apiextensionsv1beta1.SchemeGroupVersion) // the form that Kubernetes' own store has
 	if err != nil {
 		return err
 	}
-	cfg.RESTOptionsGetter = s.config.Etcd.Options(etcd.GroupKey, codec, cfg.StorageObjectCountTracker)
+	cfg.RESTOptionsGetter = s.config.Etcd.Options(etcd.GroupKey, codec, cfg.StorageObjectCountTracker, cfg.ResourceTransformers)
 	crd := &apiextensions.Config{
 		GenericConfig: &genericserver.RecommendedConfig{Config: cfg, SharedInformerFactory: s.config.Informers},
 		ExtraConfig: apiextensions.ExtraConfig{
-			CRDRESTOptionsGetter: s.config.Etcd.Options(etcd.GroupKey, jsonCodec, cfg.StorageObjectCountTracker),
+			CRDRESTOptionsGetter: s.config.Etcd.Options(etcd.GroupKey, customCodec, cfg.StorageObjectCountTracker, cfg.ResourceTransformers),
 			MasterCount:          1,
 			ServiceResolver:      s.services,
 			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(s.config.ProxyTransport, nil, cfg.LoopbackClientConfig, cfg.TracerProvider),
@@ -43,13 +43,14 @@ func (s *Server) addCustomResources() error {
 	return err
 }
 
-// jsonCodec stores custom resources as they are.
-func jsonCodec(schema.GroupResource) runtime.Codec { return unstructured.UnstructuredJSONScheme }
+// customCodec stores custom resources as they are.
+func customCodec(schema.GroupResource) runtime.Codec { return unstructured.UnstructuredJSONScheme }
 
-// protobufCodec stores a group that has real conversions (the API's machinery).
-func protobufCodec(codecs serializer.CodecFactory, gv schema.GroupVersion) (etcd.Codec, error) {
+// jsonCodec stores a group that has real conversions (the API's machinery). In
+// JSON an empty list differs from none; what was stored as protobuf is read too.
+func jsonCodec(codecs serializer.CodecFactory, gv schema.GroupVersion) (etcd.Codec, error) {
 	codec, version, err := serverstorage.NewStorageCodec(serverstorage.StorageCodecConfig{
-		StorageMediaType:  runtime.ContentTypeProtobuf,
+		StorageMediaType:  runtime.ContentTypeJSON,
 		StorageSerializer: codecs,
 		StorageVersion:    gv,
 		MemoryVersion:     schema.GroupVersion{Group: gv.Group, Version: runtime.APIVersionInternal},

@@ -36,7 +36,7 @@ func (s *Server) configure(b builtIn) error {
 		sets.NewString("watch", "proxy"),
 		sets.NewString("attach", "exec", "proxy", "log", "portforward"),
 	)
-	cfg.EnableProfiling = true
+	s.addLimits(cfg)
 	cfg.Authentication = genericserver.AuthenticationInfo{
 		APIAudiences:        s.config.Access.Issuer.Audiences(),
 		Authenticator:       s.config.Access.Request,
@@ -46,18 +46,33 @@ func (s *Server) configure(b builtIn) error {
 	cfg.RuleResolver = s.config.Access.RuleResolver
 	cfg.PublicAddress = s.config.AdvertiseAddress.AsSlice()
 	cfg.ExternalAddress = externalAddress(s.config)
+	if s.config.Flags != nil {
+		cfg.Flagz = flags(s.config.Flags)
+	}
 	if err := s.addServing(cfg); err != nil {
 		return err
 	}
-	if serves(b.resources, "flowcontrol.apiserver.k8s.io") {
+	if s.config.Limits.Fairness && serves(b.resources, "flowcontrol.apiserver.k8s.io") {
 		if err := s.addFlowControl(cfg); err != nil {
 			return err
 		}
 	}
-	check := healthz.NamedCheck("etcd", func(r *http.Request) error { return s.config.Etcd.Healthy(r.Context()) })
-	cfg.AddHealthChecks(check)
+	etcd := func(r *http.Request) error { return s.config.Etcd.Healthy(r.Context()) }
+	cfg.AddHealthChecks(healthz.NamedCheck("etcd", etcd))
+	cfg.AddReadyzChecks(healthz.NamedCheck("etcd-readiness", etcd))
+	if err := s.addEncryption(cfg); err != nil {
+		return err
+	}
 	s.base = cfg
-	return nil
+	return s.addAudit(cfg)
+}
+
+func (s *Server) addLimits(cfg *genericserver.Config) {
+	l := s.config.Limits
+	cfg.MaxRequestsInFlight, cfg.MaxMutatingRequestsInFlight = l.MaxRequests, l.MaxMutatingRequests
+	cfg.RequestTimeout, cfg.MinRequestTimeout = l.RequestTimeout, l.MinRequestTimeout
+	cfg.GoawayChance = l.GoawayChance
+	cfg.LivezGracePeriod, cfg.ShutdownDelayDuration = l.LivezGracePeriod, l.ShutdownDelay
 }
 
 // addFlowControl shares the server's concurrency out by flow schemas.
@@ -88,6 +103,8 @@ func (s *Server) addServing(cfg *genericserver.Config) error {
 		Listener: c.Listener,
 		Cert:     cert,
 		ClientCA: s.config.Access.ClientCA,
+
+		HTTP2MaxStreamsPerConnection: s.config.Limits.MaxStreams,
 	}
 	return nil
 }
@@ -106,3 +123,9 @@ func (n named) Info() *version.Info {
 	}
 	return &info
 }
+
+// flags are what /flagz shows.
+type flags map[string]string
+
+// GetFlagz implements flagz.Reader.
+func (f flags) GetFlagz() map[string]string { return f }

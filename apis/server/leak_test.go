@@ -1,10 +1,14 @@
 package server_test
 
 import (
+	"bytes"
+	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,4 +28,39 @@ func TestStopLeavesNothing(t *testing.T) {
 	// A read that waited for the watch cache leaves a timer of three seconds.
 	waiting := goleak.IgnoreTopFunction("k8s.io/apiserver/pkg/storage/cacher.(*watchCache).waitUntilFreshLocked.func2")
 	goleak.VerifyNone(t, before, waiting)
+}
+
+// TestQuietStart expects a start to log no error.
+func TestQuietStart(t *testing.T) {
+	var log lockedBuffer
+	klog.LogToStderr(false)
+	klog.SetOutput(&log)
+	s := env.Start(t, env.Options{})
+	klog.Flush()
+	text := log.String()
+	klog.LogToStderr(true)
+	s.Stop()
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "E") {
+			t.Fatal(strings.TrimSpace(line)) // it stands in the log of each severity
+		}
+	}
+}
+
+// lockedBuffer may be written to by many.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

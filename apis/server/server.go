@@ -27,8 +27,9 @@ type Server struct {
 	aggregator *aggregator.APIAggregator
 	run        func(context.Context) error
 	ready      chan struct{}
-	background sync.WaitGroup // what the hooks started
-	drained    chan struct{}  // closed when no request runs any more
+	dynamic    []dynamicPlugin // of the admission chain, configured by objects
+	background sync.WaitGroup  // what the hooks started
+	drained    chan struct{}   // closed when no request runs any more
 }
 
 // New builds the server and connects the loopback transport to it. It starts
@@ -38,47 +39,60 @@ func New(c Config, resources []resource.Resource) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, resources: resources, ready: make(chan struct{}), drained: make(chan struct{})}
-	b := newBuiltIn(resources)
+	if err := s.assemble(); err != nil {
+		close(s.drained)
+		return nil, err
+	}
+	c.Loopback.Serve(s.Handler())
+	if err := s.startPolicies(); err != nil {
+		close(s.drained)
+		return nil, err
+	}
+	return s, nil
+}
+
+// assemble builds the chain from its end.
+func (s *Server) assemble() error {
+	b := newBuiltIn(s.resources)
 	err := s.configure(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if s.services, err = s.resolver(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.addAdmission(s.base); err != nil {
-		return nil, fmt.Errorf("building the admission chain: %w", err)
+		return fmt.Errorf("building the admission chain: %w", err)
 	}
 	if err := s.addCustomResources(); err != nil {
-		return nil, fmt.Errorf("building the custom resource server: %w", err)
+		return fmt.Errorf("building the custom resource server: %w", err)
 	}
 	if err := s.addBuiltIn(b); err != nil {
-		return nil, fmt.Errorf("building the resource server: %w", err)
+		return fmt.Errorf("building the resource server: %w", err)
 	}
 	if err := s.addAggregator(b); err != nil {
-		return nil, fmt.Errorf("building the aggregator: %w", err)
+		return fmt.Errorf("building the aggregator: %w", err)
 	}
 	prepared, err := s.aggregator.PrepareRun()
 	if err != nil {
-		return nil, fmt.Errorf("preparing the API server: %w", err)
+		return fmt.Errorf("preparing the API server: %w", err)
 	}
 	s.run = prepared.Run
-	c.Loopback.Serve(s.Handler())
-	return s, nil
+	return nil
 }
 
 // addBuiltIn puts the resources in front of the custom resource server.
 func (s *Server) addBuiltIn(b builtIn) error {
 	cfg := *s.base
-	opts := s.config.Etcd.Options(etcd.BuiltInKey, storageCodecs(b.scheme, b.codecs, b.resources), cfg.StorageObjectCountTracker)
+	opts := s.config.Etcd.Options(etcd.BuiltInKey, storageCodecs(b.scheme, b.codecs, b.resources), cfg.StorageObjectCountTracker, cfg.ResourceTransformers)
 	cfg.RESTOptionsGetter = opts
 	cfg.SkipOpenAPIInstallation = true // see publishOpenAPI
 	describe(&cfg, openapi.GetOpenAPIDefinitions)
 	var err error
-	if s.core, err = cfg.Complete(s.config.Informers).New("skiff", s.custom.GenericAPIServer); err != nil {
+	if s.core, err = cfg.Complete(s.config.Informers).New("skiff", s.customDelegate()); err != nil {
 		return err
 	}
-	if err := b.install(s.core, opts); err != nil {
+	if err := b.install(s.core, &cfg, opts); err != nil {
 		return err
 	}
 	s.publishOpenAPI(cfg.OpenAPIConfig, cfg.OpenAPIV3Config)

@@ -31,6 +31,7 @@ const patience = 30 * time.Second
 
 // TestServer runs everything that can share one server against it.
 func TestServer(t *testing.T) {
+	t.Parallel()
 	s := env.Start(t, env.Options{})
 	for transport, cfg := range map[string]*rest.Config{"in-process": s.Admin(), "network": s.Remote("kubernetes-admin", "system:masters")} {
 		client := kubernetes.NewForConfigOrDie(cfg)
@@ -56,6 +57,8 @@ func TestServer(t *testing.T) {
 	t.Run("token review", func(t *testing.T) { testTokenReview(t, s) })
 	t.Run("impersonation", func(t *testing.T) { testImpersonation(t, s) })
 	t.Run("admission", func(t *testing.T) { testAdmission(t, s) })
+	t.Run("quota", func(t *testing.T) { testQuota(t, s) })
+	t.Run("topology", func(t *testing.T) { testTopology(t, s) })
 	t.Run("webhooks", func(t *testing.T) { testWebhooks(t, s) })
 	t.Run("policies", func(t *testing.T) { testPolicies(t, s) })
 	t.Run("custom resources", func(t *testing.T) { testCustomResources(t, s) })
@@ -285,7 +288,7 @@ func testEndpoints(t *testing.T, s *env.Server) {
 	for _, c := range []struct{ path, accept, want string }{
 		{"/healthz", "", "ok"},
 		{"/livez?verbose", "", "[+]etcd ok"},
-		{"/readyz?verbose", "", "[+]poststarthook/bootstrap-system-objects ok"},
+		{"/readyz?verbose", "", "[+]poststarthook/rbac/bootstrap-roles ok"},
 		{"/metrics", "", "apiserver_request_total"},
 		{"/version", "", `"gitVersion": "v1.37.2+skiff.test"`},
 		{"/", "", "/openid/v1/jwks"},

@@ -27,6 +27,7 @@ func csiDrivers() resource.Definition[*storagev1.CSIDriver] {
 		NameOnce:      true,
 		Default:       defaultCSIDriver,
 		Validate:      validateCSIDriver,
+		Warn:          warnDriver,
 		Columns:       csiDriverColumns(),
 
 		NoUnconditionalUpdate: true,

@@ -24,6 +24,7 @@ func csiStorageCapacities() resource.Definition[*storagev1.CSIStorageCapacity] {
 		Register: register,
 		Name:     validation.NameIsDNSSubdomain,
 		Validate: validateCSIStorageCapacity,
+		Warn:     warnCapacity,
 
 		NoUnconditionalUpdate: true,
 	}

@@ -37,6 +37,7 @@ func storageClasses() resource.Definition[*storagev1.StorageClass] {
 		Name:          validation.NameIsDNSSubdomain,
 		Default:       defaultStorageClass,
 		Validate:      validateStorageClass,
+		Warn:          warnStorageClass,
 		Columns:       storageClassColumns(),
 	}
 }

@@ -7,18 +7,27 @@ import (
 	"runtime/metrics"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	// minPercent and maxPercent bound how far the heap may grow beyond what is
-	// alive before it is collected. More than the upper one at the start scatters
-	// what stays over a larger heap for good.
-	minPercent, maxPercent = 15, 60
+	// alive before it is collected.
+	minPercent, maxPercent = 15, 100
+	// startPercent is the growth of a server that starts. More scatters what stays
+	// over a larger heap for good.
+	startPercent = 60
+	// busyRoom is how many bytes a busy server's heap may always grow by after the
+	// start, if that is no more than a share of the machine's memory: marking is a
+	// quarter of what a request costs when it happens every 100 MB.
+	busyRoom      = 256 << 20
+	busyRoomShare = 16
 	// collectEvery is how much time is meant to lie between two collections.
 	collectEvery = 30 * time.Second
 	// shortest is the least time that a rate is taken over: a collection that
 	// was asked for, soon after another, says little.
-	shortest = 5 * time.Second
+	shortest = time.Second
 )
 
 // collector paces garbage collection: what an idle server would let grow for
@@ -27,6 +36,7 @@ const (
 type collector struct {
 	at        time.Time
 	allocated uint64
+	room      uint64 // bytes that a busy server's heap may grow by
 	samples   []metrics.Sample
 
 	mu    sync.Mutex
@@ -40,7 +50,7 @@ type mark struct{ owner *collector }
 // startCollector lets the heap of a starting server grow as far as it may.
 func startCollector() {
 	if !userPaced() {
-		debug.SetGCPercent(maxPercent)
+		debug.SetGCPercent(startPercent)
 	}
 }
 
@@ -58,7 +68,7 @@ func paceCollector() (stop func()) {
 }
 
 func newCollector() *collector {
-	return &collector{samples: []metrics.Sample{
+	return &collector{room: room(), samples: []metrics.Sample{
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
 	}}
 }
@@ -87,19 +97,29 @@ func (c *collector) pace(now time.Time) {
 	base := c.samples[1].Value.Uint64() + c.samples[2].Value.Uint64() + c.samples[3].Value.Uint64()
 	percent := minPercent
 	if !c.at.IsZero() {
-		percent = growth(allocated-c.allocated, now.Sub(c.at), base)
+		percent = growth(allocated-c.allocated, now.Sub(c.at), base, c.room)
 	}
 	c.at, c.allocated = now, allocated
 	debug.SetGCPercent(percent)
 }
 
+// room is what the machine has for a busy server's heap to grow.
+func room() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return min(busyRoom, info.Totalram*uint64(info.Unit)/busyRoomShare)
+}
+
 // growth is the percentage of base that is allocated within collectEvery, going
-// by what was allocated within the time past.
-func growth(allocated uint64, past time.Duration, base uint64) int {
+// by what was allocated within the time past. Up to room, it may be any.
+func growth(allocated uint64, past time.Duration, base, room uint64) int {
 	if base == 0 {
 		return maxPercent
 	}
 	rate := float64(allocated) / max(past, shortest).Seconds()
 	percent := rate * collectEvery.Seconds() * 100 / float64(base)
-	return int(min(max(percent, minPercent), maxPercent))
+	most := max(maxPercent, float64(room)*100/float64(base))
+	return int(min(max(percent, minPercent), most))
 }

@@ -60,6 +60,10 @@ func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 
 // compose builds the components, fills the cache they share, and runs them.
 func compose(ctx context.Context, h *host, control *controlPlane, runtime *runtimeParts, l *layer) error {
+	if h.APIOnly {
+		l.run("memory", settleMemory)
+		return nil
+	}
 	components, err := newComponents(h, control)
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
@@ -19,13 +18,12 @@ import (
 	"skiff/apis/server/loopback"
 	"skiff/apis/server/nodeproxy"
 	"skiff/config"
+	"skiff/config/pki"
 	"skiff/controllers"
+	"skiff/controllers/certificates"
 	"skiff/kubelet/hollow"
 	"skiff/scheduler"
 )
-
-// nodePorts is upstream's default range.
-var nodePorts = utilnet.PortRange{Base: 30000, Size: 2768}
 
 // controlPlane is the API with its store, and the cache that all components
 // share.
@@ -73,7 +71,8 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 			CertFile: h.pki.File("apiserver.crt"), KeyFile: h.pki.File("apiserver.key"),
 			ProxyCertFile: h.pki.File("front-proxy-client.crt"), ProxyKeyFile: h.pki.File("front-proxy-client.key"),
 		},
-		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDR: h.ServiceRange(),
+		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDRs: h.ServiceRanges(),
+		Flags: flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits,
 	}, resources)
 	if err != nil {
 		return c, building("API server", err)
@@ -98,7 +97,7 @@ func (c *controlPlane) resources(h *host, client kubernetes.Interface) ([]resour
 	}
 	return groups.All(groups.Deps{
 		Issuer: c.access.Issuer, Tokens: c.access.Bearer, Authorizer: c.access.Authorizer, RuleResolver: c.access.RuleResolver, Rules: c.access.Rules,
-		Nodes: c.nodes, Client: client, ServiceCIDR: h.ServiceRange(), NodePorts: nodePorts,
+		Nodes: c.nodes, Client: client, ServiceCIDRs: h.ServiceRanges(), NodePorts: h.NodePortRange(), Informers: c.informers,
 		Health: map[string]func(context.Context) error{"etcd-0": c.etcd.Healthy, "controller-manager": working, "scheduler": working},
 	}), nil
 }
@@ -150,7 +149,7 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	var err error
 	out.controllers, err = controllers.New(cfg, controllers.Deps{
 		ClientConfig: c.loopback.Config, Informers: c.informers, RootCA: h.pki.CA(),
-		Tokens: c.access.Issuer,
+		Tokens: c.access.Issuer, Authority: authority(h.pki),
 	})
 	if err != nil {
 		return nil, building("controllers", err)
@@ -172,4 +171,10 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	}
 	c.working.Store(true)
 	return out, nil
+}
+
+// authority answers what signs the cluster's certificates.
+func authority(p *pki.PKI) *certificates.Authority {
+	cert, key := p.Authority()
+	return &certificates.Authority{Certificate: cert, Key: key}
 }

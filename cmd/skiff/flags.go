@@ -36,9 +36,11 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.NodeIP, "node-ip", s.NodeIP, "address of this host's node (default found on the host)")
 	f.IntVar(&s.KubeletPort, "kubelet-port", s.KubeletPort, "port of the kubelet's endpoint; 0 takes any free one")
 	f.BoolVar(&s.NoNode, "no-node", s.NoNode, "run the control plane alone; needs no root")
+	f.BoolVar(&s.APIOnly, "api-only", s.APIOnly, "run the API alone: no node, no scheduler, no controllers, as tests of controllers want it")
 	f.IntVar(&s.SimulatedNodes, "simulated-nodes", s.SimulatedNodes, "add this many hollow nodes whose pods run instantly")
 	f.StringVar(&s.ClusterCIDR, "cluster-cidr", s.ClusterCIDR, "range of pod addresses")
-	f.StringVar(&s.ServiceCIDR, "service-cidr", s.ServiceCIDR, "range of Service addresses")
+	f.StringVar(&s.ServiceCIDR, "service-cidr", s.ServiceCIDR, "range of Service addresses; with an IPv6 range behind a comma, of both families")
+	f.StringVar(&s.NodePorts, "service-node-port-range", s.NodePorts, "ports of NodePort Services, both ends included")
 	f.StringVar(&s.ClusterDNS, "cluster-dns", s.ClusterDNS, "address of the cluster DNS (default the tenth Service address)")
 	f.StringVar(&s.ClusterDomain, "cluster-domain", s.ClusterDomain, "DNS domain of the cluster")
 	f.StringVar(&s.CNI, "cni", s.CNI, `pod network: "bridge", or "none" to install an add-on`)
@@ -46,7 +48,24 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.EtcdCAFile, "etcd-cafile", s.EtcdCAFile, "certificate authority of the external etcd")
 	f.StringVar(&s.EtcdCert, "etcd-certfile", s.EtcdCert, "client certificate for the external etcd")
 	f.StringVar(&s.EtcdKey, "etcd-keyfile", s.EtcdKey, "key of that certificate")
+	s.bindProtection(f)
+	s.bindAudit(f)
 	f.IntVarP(&s.Verbosity, "v", "v", s.Verbosity, "verbosity of the log")
+}
+
+// flagValues are the flags that would make the configuration.
+func flagValues(c *config.Config) map[string]string {
+	var s settings
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.bind(f)
+	s.Config = *c
+	out := map[string]string{}
+	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Name != "config" {
+			out[flag.Name] = flag.Value.String()
+		}
+	})
+	return out
 }
 
 // load completes the flags with the configuration file and checks the result.
@@ -62,6 +81,7 @@ func (s *settings) load(f *pflag.FlagSet) error {
 			return err
 		}
 	}
+	s.NoNode = s.NoNode || s.APIOnly
 	return s.Validate()
 }
 

@@ -35,6 +35,9 @@ func TestFileAndFlags(t *testing.T) {
 	if s.Port != 7000 || !s.NoNode || s.NodeName != "flag" || s.Kubeconfig != "" || !slices.Equal(s.TLSSANs, []string{"a.test", "192.0.2.1"}) {
 		t.Errorf("got %+v", s.Config)
 	}
+	if s, err = parse(t, "api-only: true"); err != nil || !s.APIOnly || !s.NoNode {
+		t.Errorf("the API alone: %v %+v", err, s.Config)
+	}
 	if s, err = parse(t, ""); err != nil || s.Port != 6443 {
 		t.Errorf("empty file: %v %+v", err, s.Config)
 	}
@@ -72,7 +75,7 @@ func TestBadFiles(t *testing.T) {
 // TestEveryFieldIsAFlag sets each flag to something else than its default and
 // expects the configuration to change, so that none is bound twice or not at all.
 func TestEveryFieldIsAFlag(t *testing.T) {
-	values := map[string]string{"string": "x", "int": "77", "bool": "true", "stringSlice": "x"}
+	values := map[string]string{"string": "x", "int": "77", "bool": "true", "stringSlice": "x", "duration": "77s", "int64": "77", "float32": "0.7", "float64": "0.7"}
 	var names pflag.FlagSet
 	(&settings{}).bind(&names)
 	seen := map[string]string{}
@@ -84,7 +87,11 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
 		s.bind(flags)
 		before := describe(s)
-		if err := flags.Set(f.Name, values[f.Value.Type()]); err != nil {
+		value := values[f.Value.Type()]
+		if f.DefValue == value {
+			value = "false"
+		}
+		if err := flags.Set(f.Name, value); err != nil {
 			t.Errorf("%s: %v", f.Name, err)
 		}
 		after := describe(s)
@@ -96,6 +103,19 @@ func TestEveryFieldIsAFlag(t *testing.T) {
 		}
 		seen[after] = f.Name
 	})
+}
+
+func TestFlagValues(t *testing.T) {
+	s, err := parse(t, "port: 7000\ntls-san: [a.test]\n", "--audit-log-maxage=7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := flagValues(&s.Config)
+	for name, want := range map[string]string{"port": "7000", "tls-san": "[a.test]", "audit-log-maxage": "7", "cni": "bridge", "request-timeout": "1m0s"} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
 }
 
 func describe(s settings) string { return fmt.Sprintf("%+v", s.Config) }

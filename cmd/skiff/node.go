@@ -136,7 +136,7 @@ func (n *nodeParts) services(c *controlPlane) error {
 	var err error
 	n.proxy, err = proxy.New(proxy.Config{
 		Table: h.Instance(), NodeName: h.node, NodeIPs: h.addresses,
-		ServiceCIDRs: []netip.Prefix{h.ServiceRange()}, ClusterCIDRs: []netip.Prefix{h.PodRange()}, DNSAddresses: []netip.Addr{h.DNSAddress()},
+		ServiceCIDRs: h.ServiceRanges(), ClusterCIDRs: []netip.Prefix{h.PodRange()}, DNSAddresses: []netip.Addr{h.DNSAddress()},
 	}, proxy.Deps{Informers: c.informers})
 	if err != nil {
 		return building("service proxy", err)

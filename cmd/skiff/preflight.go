@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"skiff/apis/server"
 	"skiff/config"
 	"skiff/config/pki"
 )
@@ -18,6 +19,15 @@ func preflight(cfg *config.Config) error {
 		if err := preflightNode(cfg); err != nil {
 			return err
 		}
+	}
+	if err := server.CheckAudit(cfg.Audit); err != nil {
+		return err
+	}
+	if err := server.CheckEncryption(cfg.Encryption); err != nil {
+		return err
+	}
+	if err := server.CheckAdmission(cfg.Admission); err != nil {
+		return err
 	}
 	if err := cfg.CheckDataDir(); err != nil {
 		return err

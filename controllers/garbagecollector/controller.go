@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 
+	"skiff/controllers/internal/cached"
 	"skiff/controllers/internal/controller"
 )
 
@@ -46,7 +47,7 @@ func New(env controller.Env) (controller.Spec, error) {
 		state: &state{
 			graph: NewGraph(), monitors: map[schema.GroupVersionResource]*monitor{}, changed: make(chan struct{}, 1),
 		},
-		env: env, objects: objects, shared: shared(env.Informers),
+		env: env, objects: objects, shared: cached.Informers(env.Informers),
 	}
 	return controller.Spec{Name: "garbagecollector", Reconcile: r.reconcile, Workers: workers, Feed: r.feed, Run: r.run}, nil
 }

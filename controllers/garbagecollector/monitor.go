@@ -6,19 +6,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 )
@@ -128,30 +120,3 @@ func (g *graphStore) Resync() error { return nil }
 // patience is how long objects wait for kinds that cannot be listed before they are judged without them; a judgement
 // always asks the server again.
 const patience = 30 * time.Second
-
-// shared answers the informers of the kinds that the process holds for other components anyway.
-func shared(factory informers.SharedInformerFactory) map[schema.GroupVersionResource]cache.SharedIndexInformer {
-	core, apps, batch := factory.Core().V1(), factory.Apps().V1(), factory.Batch().V1()
-	coreKind, appsKind, batchKind := corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, batchv1.SchemeGroupVersion
-	return map[schema.GroupVersionResource]cache.SharedIndexInformer{
-		coreKind.WithResource("pods"):                                    core.Pods().Informer(),
-		coreKind.WithResource("services"):                                core.Services().Informer(),
-		coreKind.WithResource("nodes"):                                   core.Nodes().Informer(),
-		coreKind.WithResource("namespaces"):                              core.Namespaces().Informer(),
-		coreKind.WithResource("serviceaccounts"):                         core.ServiceAccounts().Informer(),
-		coreKind.WithResource("configmaps"):                              core.ConfigMaps().Informer(),
-		coreKind.WithResource("secrets"):                                 core.Secrets().Informer(),
-		coreKind.WithResource("replicationcontrollers"):                  core.ReplicationControllers().Informer(),
-		coreKind.WithResource("persistentvolumeclaims"):                  core.PersistentVolumeClaims().Informer(),
-		appsKind.WithResource("deployments"):                             apps.Deployments().Informer(),
-		appsKind.WithResource("replicasets"):                             apps.ReplicaSets().Informer(),
-		appsKind.WithResource("daemonsets"):                              apps.DaemonSets().Informer(),
-		appsKind.WithResource("statefulsets"):                            apps.StatefulSets().Informer(),
-		appsKind.WithResource("controllerrevisions"):                     apps.ControllerRevisions().Informer(),
-		batchKind.WithResource("jobs"):                                   batch.Jobs().Informer(),
-		batchKind.WithResource("cronjobs"):                               batch.CronJobs().Informer(),
-		discoveryv1.SchemeGroupVersion.WithResource("endpointslices"):    factory.Discovery().V1().EndpointSlices().Informer(),
-		coordinationv1.SchemeGroupVersion.WithResource("leases"):         factory.Coordination().V1().Leases().Informer(),
-		policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"): factory.Policy().V1().PodDisruptionBudgets().Informer(),
-	}
-}

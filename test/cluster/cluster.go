@@ -43,17 +43,24 @@ type Cluster struct {
 	ended chan error // gets the server's exit
 }
 
-// Binary answers the path of something that make built.
+// Binary answers the path of something that make built, in the nearest folder
+// above the test that has it.
 func Binary(t testing.TB, path string) string {
 	t.Helper()
-	abs, err := filepath.Abs(filepath.Join("..", "..", path))
+	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(abs); err != nil {
-		t.Fatalf("%v: run `make build clients` first", err)
+	for {
+		if _, err := os.Stat(filepath.Join(dir, path)); err == nil {
+			return filepath.Join(dir, path)
+		}
+		above := filepath.Dir(dir)
+		if above == dir {
+			t.Fatalf("%s does not exist: run `make build clients` first", path)
+		}
+		dir = above
 	}
-	return abs
 }
 
 // New makes the namespace and the directories of a cluster and arranges that no

@@ -23,6 +23,7 @@ import (
 	"skiff/apis/server/etcd"
 	"skiff/apis/server/loopback"
 	"skiff/apis/server/nodeproxy"
+	"skiff/config"
 	"skiff/config/pki"
 )
 
@@ -34,8 +35,18 @@ type Options struct {
 	// Dir keeps the data; a second server on it finds the first one's objects.
 	// Empty means a temporary directory.
 	Dir string
+	// Beside makes the server another one on the store of a running server,
+	// which must run longer.
+	Beside *Server
 	// Resources replaces the served resources.
 	Resources []resource.Resource
+	// Configure changes what the product's defaults are.
+	Configure func(*server.Config)
+	// ServiceCIDRs and NodePorts are what Services are given, 10.96.0.0/16 and
+	// 30000-32767 if unset; RepairEvery is how often that is repaired.
+	ServiceCIDRs []netip.Prefix
+	NodePorts    utilnet.PortRange
+	RepairEvery  time.Duration
 }
 
 // Server is a running API server.
@@ -49,6 +60,7 @@ type Server struct {
 
 	t      testing.TB
 	dir    string
+	shared bool // the store is another server's
 	cancel context.CancelFunc
 	done   chan struct{}
 	once   sync.Once
@@ -57,8 +69,17 @@ type Server struct {
 // Start returns a ready server, which stops when the test ends.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
+	if o.Beside != nil {
+		o.Dir = o.Beside.dir
+	}
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
+	}
+	if o.ServiceCIDRs == nil {
+		o.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}
+	}
+	if o.NodePorts.Size == 0 {
+		o.NodePorts = utilnet.PortRange{Base: 30000, Size: 2768}
 	}
 	s := &Server{t: t, dir: o.Dir, Loopback: loopback.New(), done: make(chan struct{})}
 	t.Cleanup(s.Stop)
@@ -76,7 +97,7 @@ func Start(t testing.TB, o Options) *Server {
 	case <-s.done:
 		t.Fatal("env: the server ended before it was ready")
 	case <-time.After(startTimeout):
-		t.Fatal("env: the server is not ready")
+		t.Fatal("env: the server is not ready:\n" + s.readyz())
 	}
 	return s
 }
@@ -89,7 +110,7 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 	if s.PKI, err = pki.Load(pki.Config{Dir: filepath.Join(o.Dir, "pki"), Addresses: []netip.Addr{local}}); err != nil {
 		t.Fatalf("env: %v", err)
 	}
-	if s.Etcd, err = etcd.Start(ctx, etcd.Config{Dir: filepath.Join(o.Dir, "etcd")}); err != nil {
+	if s.Etcd, err = s.store(ctx, o); err != nil {
 		t.Fatalf("env: %v", err)
 	}
 	client := kubernetes.NewForConfigOrDie(s.Config("system:apiserver", "system:masters"))
@@ -101,13 +122,13 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 		t.Fatalf("env: %v", err)
 	}
 	if o.Resources == nil {
-		o.Resources = s.resources(s.Access)
+		o.Resources = s.resources(s.Access, o)
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatalf("env: %v", err)
 	}
-	s.API, err = server.New(server.Config{
+	c := server.Config{
 		Etcd: s.Etcd, Loopback: s.Loopback, Informers: s.Informers,
 		Access: s.Access,
 		Serving: server.Serving{
@@ -115,15 +136,27 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 			CertFile: s.PKI.File("apiserver.crt"), KeyFile: s.PKI.File("apiserver.key"),
 			ProxyCertFile: s.PKI.File("front-proxy-client.crt"), ProxyKeyFile: s.PKI.File("front-proxy-client.key"),
 		},
-		Version: "v1.37.2+skiff.test", AdvertiseAddress: local, ServiceCIDR: serviceCIDR(),
-	}, o.Resources)
-	if err != nil {
+		Version: "v1.37.2+skiff.test", AdvertiseAddress: local, ServiceCIDRs: o.ServiceCIDRs,
+		Flags: map[string]string{}, Audit: config.DefaultAudit(), Limits: config.DefaultLimits(),
+	}
+	if o.Configure != nil {
+		o.Configure(&c)
+	}
+	if s.API, err = server.New(c, o.Resources); err != nil {
 		t.Fatalf("env: %v", err)
 	}
 }
 
+func (s *Server) store(ctx context.Context, o Options) (*etcd.Etcd, error) {
+	if o.Beside != nil {
+		s.shared = true
+		return o.Beside.Etcd, nil
+	}
+	return etcd.Start(ctx, etcd.Config{Dir: filepath.Join(o.Dir, "etcd")})
+}
+
 // resources composes the groups as the product does.
-func (s *Server) resources(a *server.Access) []resource.Resource {
+func (s *Server) resources(a *server.Access, o Options) []resource.Resource {
 	s.t.Helper()
 	client := kubernetes.NewForConfigOrDie(s.Admin())
 	nodes, err := nodeproxy.New(nodeproxy.Config{
@@ -136,12 +169,11 @@ func (s *Server) resources(a *server.Access) []resource.Resource {
 	s.t.Cleanup(nodes.Close)
 	return groups.All(groups.Deps{
 		Issuer: a.Issuer, Tokens: a.Bearer, Authorizer: a.Authorizer, RuleResolver: a.RuleResolver, Rules: a.Rules,
-		Nodes: nodes, Client: client, ServiceCIDR: serviceCIDR(), NodePorts: utilnet.PortRange{Base: 30000, Size: 2768},
+		Nodes: nodes, Client: client, ServiceCIDRs: o.ServiceCIDRs, NodePorts: o.NodePorts,
+		RepairEvery: o.RepairEvery, Informers: s.Informers,
 		Health: map[string]func(context.Context) error{"etcd-0": s.Etcd.Healthy},
 	})
 }
-
-func serviceCIDR() netip.Prefix { return netip.MustParsePrefix("10.96.0.0/16") }
 
 // Stop ends the server as SIGTERM would; a second call does nothing.
 func (s *Server) Stop() {
@@ -154,7 +186,7 @@ func (s *Server) Stop() {
 		if s.Informers != nil {
 			s.Informers.Shutdown()
 		}
-		if s.Etcd != nil {
+		if s.Etcd != nil && !s.shared {
 			if err := s.Etcd.Close(); err != nil {
 				s.t.Errorf("env: %v", err)
 			}
@@ -191,4 +223,14 @@ func (s *Server) Kubeconfig() string {
 		s.t.Fatalf("env: %v", err)
 	}
 	return path
+}
+
+// readyz is what the server says of its own checks.
+func (s *Server) readyz() string {
+	body, err := kubernetes.NewForConfigOrDie(s.Admin()).Discovery().RESTClient().Get().AbsPath("/readyz").Param("verbose", "").
+		Timeout(5 * time.Second).Do(context.Background()).Raw()
+	if err != nil {
+		return string(body) + err.Error()
+	}
+	return string(body)
 }

@@ -90,7 +90,6 @@ func eventually(want any, ask func() any) (got any) {
 // Kubernetes keeps a form that the release before can read for one release
 // more; no release of skiff came before.
 var keptHashes = map[string][]string{
-	"apis/apiextensions.k8s.io/v1":    {"customresourcedefinitions"},
 	"apis/certificates.k8s.io/v1":     {"clustertrustbundles", "podcertificaterequests"},
 	"apis/resource.k8s.io/v1":         {"devicetaintrules"},
 	"apis/storagemigration.k8s.io/v1": {"storageversionmigrations"},
@@ -107,31 +106,10 @@ func dropHashes(path string, l map[string]any) {
 // keptPaths are the paths that differ on purpose, with the reason. One that
 // starts with a star stands for a check of /healthz, /livez and /readyz.
 var keptPaths = map[string]string{
-	"/flagz":                        "it shows the flags of kube-apiserver; those of skiff are others",
-	"*autoregister-completion":      oneHook,
-	"*etcd-readiness":               "the store is part of the process",
-	"*loopback-serving-certificate": "the loopback connection is in-process, without a certificate",
-	"*poststarthook/aggregator-reload-proxy-client-cert":                   "the proxy's certificate is a file that may be renewed",
-	"*poststarthook/bootstrap-controller":                                  oneHook,
-	"*poststarthook/bootstrap-system-objects":                              oneHook,
-	"*poststarthook/peer-endpoint-reconciler-controller":                   noLeases,
-	"*poststarthook/priority-and-fairness-config-producer":                 oneHook,
-	"*poststarthook/rbac/bootstrap-roles":                                  oneHook,
-	"*poststarthook/scheduling/bootstrap-system-priority-classes":          oneHook,
-	"*poststarthook/start-cluster-authentication-info-controller":          oneHook,
-	"*poststarthook/start-kube-apiserver-identity-lease-controller":        noLeases,
-	"*poststarthook/start-kube-apiserver-identity-lease-garbage-collector": noLeases,
-	"*poststarthook/start-kubernetes-service-cidr-controller":              oneHook,
-	"*poststarthook/start-legacy-token-tracking-controller":                oneHook,
-	"*poststarthook/start-service-ip-repair-controllers":                   "addresses are allocated with the Service that has them",
-	"*poststarthook/start-system-namespaces-controller":                    oneHook,
-	"*poststarthook/storage-readiness":                                     "the store is part of the process",
+	"*loopback-serving-certificate":                      "the loopback connection is in-process, without a certificate",
+	"*poststarthook/aggregator-reload-proxy-client-cert": "the proxy's certificate is a file that may be renewed",
+	"*poststarthook/peer-endpoint-reconciler-controller": "servers know each other from the store",
 }
-
-const (
-	oneHook  = "a single hook, bootstrap-system-objects, makes all system objects"
-	noLeases = "servers know each other from the store"
-)
 
 func keptPath(path string) bool {
 	for _, prefix := range []string{"/healthz/", "/livez/", "/readyz/"} {

@@ -34,6 +34,7 @@ type object[T any] interface {
 type client[P, L any] interface {
 	Create(context.Context, P, metav1.CreateOptions) (P, error)
 	Update(context.Context, P, metav1.UpdateOptions) (P, error)
+	Delete(context.Context, string, metav1.DeleteOptions) error
 	List(context.Context, metav1.ListOptions) (L, error)
 }
 
@@ -44,7 +45,8 @@ type kind[T any, P object[T], L any] struct {
 	want   func() ([]T, error)
 	// change returns what have must become, and whether it differs. Nil means
 	// that an object that exists is left alone.
-	change func(have, want P) (P, bool)
+	change  func(have, want P) (P, bool)
+	manager string // of the fields; "" is the client
 }
 
 // ensure brings one kind to its wanted state. Objects that another server
@@ -76,7 +78,7 @@ func (k kind[T, P, L]) ensure(ctx context.Context) error {
 
 func (k kind[T, P, L]) write(ctx context.Context, have, want P) error {
 	if have == nil {
-		if _, err := k.client.Create(ctx, want, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		if _, err := k.client.Create(ctx, want, metav1.CreateOptions{FieldManager: k.manager}); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("creating %T %s: %w", *want, want.GetName(), err)
 		}
 		return nil
@@ -88,7 +90,7 @@ func (k kind[T, P, L]) write(ctx context.Context, have, want P) error {
 	if !differs {
 		return nil
 	}
-	if _, err := k.client.Update(ctx, changed, metav1.UpdateOptions{}); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+	if _, err := k.client.Update(ctx, changed, metav1.UpdateOptions{FieldManager: k.manager}); err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("updating %T %s: %w", *want, want.GetName(), err)
 	}
 	return nil

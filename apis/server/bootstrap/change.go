@@ -3,7 +3,6 @@ package bootstrap
 import (
 	"slices"
 
-	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,25 +97,4 @@ func changeRoleBinding(have, want *rbacv1.RoleBinding) (*rbacv1.RoleBinding, boo
 	}
 	changed := addMeta(have, want)
 	return have, addSubjects(&have.Subjects, want.Subjects) || changed
-}
-
-// ours reports whether the server still owns the spec of a flow control object.
-func ours(o metav1.Object) bool {
-	return o.GetAnnotations()[flowcontrolv1.AutoUpdateAnnotationKey] == "true"
-}
-
-func changeLevel(have, want *flowcontrolv1.PriorityLevelConfiguration) (*flowcontrolv1.PriorityLevelConfiguration, bool) {
-	if !ours(have) || equality.Semantic.DeepDerivative(want.Spec, have.Spec) {
-		return nil, false
-	}
-	have.Spec = want.Spec
-	return have, true
-}
-
-func changeFlowSchema(have, want *flowcontrolv1.FlowSchema) (*flowcontrolv1.FlowSchema, bool) {
-	if !ours(have) || equality.Semantic.DeepDerivative(want.Spec, have.Spec) {
-		return nil, false
-	}
-	have.Spec = want.Spec
-	return have, true
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,27 +27,6 @@ func (b Bootstrap) PriorityClasses(ctx context.Context) error {
 		client: b.Client.SchedulingV1().PriorityClasses(),
 		items:  func(l *schedulingv1.PriorityClassList) []schedulingv1.PriorityClass { return l.Items },
 		want:   manifests.PriorityClasses,
-	}.ensure(ctx)
-}
-
-// FlowControl makes and updates the default priority levels and flow schemas.
-func (b Bootstrap) FlowControl(ctx context.Context) error {
-	levels := kind[flowcontrolv1.PriorityLevelConfiguration, *flowcontrolv1.PriorityLevelConfiguration, *flowcontrolv1.PriorityLevelConfigurationList]{
-		client: b.Client.FlowcontrolV1().PriorityLevelConfigurations(),
-		items: func(l *flowcontrolv1.PriorityLevelConfigurationList) []flowcontrolv1.PriorityLevelConfiguration {
-			return l.Items
-		},
-		want:   manifests.PriorityLevels,
-		change: changeLevel,
-	}
-	if err := levels.ensure(ctx); err != nil {
-		return err
-	}
-	return kind[flowcontrolv1.FlowSchema, *flowcontrolv1.FlowSchema, *flowcontrolv1.FlowSchemaList]{
-		client: b.Client.FlowcontrolV1().FlowSchemas(),
-		items:  func(l *flowcontrolv1.FlowSchemaList) []flowcontrolv1.FlowSchema { return l.Items },
-		want:   manifests.FlowSchemas,
-		change: changeFlowSchema,
 	}.ensure(ctx)
 }
 

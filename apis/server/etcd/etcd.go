@@ -53,6 +53,7 @@ type Etcd struct {
 	member    *embed.Etcd // nil for an external cluster
 	lock      *os.File
 	compactor compactor
+	clock     paced // of all watch caches
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -74,6 +75,7 @@ func Start(ctx context.Context, c Config) (*Etcd, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.clock = newPaced()
 	e.compactor = etcd3.NewCompactor(e.Client.Client, compactionInterval, clock.RealClock{}, nil)
 	return e, nil
 }

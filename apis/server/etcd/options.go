@@ -12,7 +12,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/etcd3"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	"k8s.io/apiserver/pkg/storage/value"
 	flowcontrolrequest "k8s.io/apiserver/pkg/util/flowcontrol/request"
 	"k8s.io/client-go/tools/cache"
 )
@@ -51,17 +51,19 @@ type Codec func(schema.GroupResource) runtime.Codec
 // Options builds storage for a delegate server's resources. It implements
 // generic.RESTOptionsGetter.
 type Options struct {
-	etcd    *Etcd
-	key     Key
-	codec   Codec
-	tracker flowcontrolrequest.StorageObjectCountTracker
+	etcd       *Etcd
+	key        Key
+	codec      Codec
+	tracker    flowcontrolrequest.StorageObjectCountTracker
+	encryption value.ResourceTransformers
+	clock      paced
 }
 
 // Options returns the storage options for resources kept under key and encoded
 // by codec; tracker learns object counts, which weigh list requests in priority
-// and fairness.
-func (e *Etcd) Options(key Key, codec Codec, tracker flowcontrolrequest.StorageObjectCountTracker) *Options {
-	return &Options{etcd: e, key: key, codec: codec, tracker: tracker}
+// and fairness. Values are written in clear if encryption is nil.
+func (e *Etcd) Options(key Key, codec Codec, tracker flowcontrolrequest.StorageObjectCountTracker, encryption value.ResourceTransformers) *Options {
+	return &Options{etcd: e, key: key, codec: codec, tracker: tracker, encryption: encryption, clock: e.clock}
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
@@ -83,8 +85,12 @@ func (o *Options) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gen
 	}, nil
 }
 
+// ports is what the node ports of Services are kept as.
+var ports = schema.GroupResource{Resource: "rangeallocations"}
+
 // decorate is a generic.StorageDecorator. Events are many, short-lived and
-// rarely read, so they get no cache, as in upstream's defaults.
+// rarely read, so they get no cache, as in upstream's defaults; node ports are
+// only ever taken and freed.
 func (o *Options) decorate(
 	config *storagebackend.ConfigForResource, resourcePrefix string,
 	keyFunc func(obj runtime.Object) (string, error),
@@ -93,18 +99,19 @@ func (o *Options) decorate(
 ) (storage.Interface, factory.DestroyFunc, error) {
 	versioner := storage.APIObjectVersioner{}
 	store, err := etcd3.New(o.etcd.Client, o.etcd.compactor, config.Codec, newFunc, newListFunc, config.Prefix, resourcePrefix, config.GroupResource,
-		identity.NewEncryptCheckTransformer(), config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
+		transformer(o.encryption, config.GroupResource), config.LeaseManagerConfig, etcd3.NewDefaultDecoder(config.Codec, versioner), versioner)
 	if err != nil {
 		return nil, nil, err
 	}
-	if config.GroupResource.Resource == "events" {
+	gr := config.GroupResource
+	if gr == ports || gr.Resource == "events" && (gr.Group == "" || gr.Group == "events.k8s.io") {
 		return store, sync.OnceFunc(store.Close), nil
 	}
 	cached, err := cacher.NewCacherFromConfig(cacher.Config{
 		Storage: store, Versioner: versioner, GroupResource: config.GroupResource,
 		EventsHistoryWindow: config.EventsHistoryWindow, ResourcePrefix: resourcePrefix,
 		KeyFunc: keyFunc, NewFunc: newFunc, NewListFunc: newListFunc, GetAttrsFunc: getAttrs,
-		IndexerFuncs: trigger, Indexers: indexers, Codec: config.Codec,
+		IndexerFuncs: trigger, Indexers: indexers, Codec: config.Codec, Clock: o.clock,
 	})
 	if err != nil {
 		store.Close()

@@ -116,7 +116,7 @@ type client struct {
 // RoundTrip runs the request in the server's handler chain. It returns at the
 // handler's first flush or end; the body then streams.
 func (c client) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), identityKey{}, c.id))
+	ctx, cancel := c.fresh(req.Context())
 	w := newResponse(ctx)
 	r := serverSide(ctx, req)
 	handler, err := c.transport.begin(w, cancel)
@@ -147,6 +147,18 @@ func (c client) RoundTrip(req *http.Request) (*http.Response, error) {
 		StatusCode: code, Status: http.StatusText(code), Proto: "HTTP/2.0", ProtoMajor: 2,
 		Header: header, Body: body{w, cancel}, ContentLength: -1, Request: req,
 	}, nil
+}
+
+// fresh is a context that ends with the caller's and has none of its values: a
+// request made while another one is served is a request of its own, with its own
+// user, audit event and warnings.
+func (c client) fresh(caller context.Context) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(context.WithValue(context.Background(), identityKey{}, c.id)) //nolint:forbidigo // see above
+	forget := context.AfterFunc(caller, func() { end(context.Cause(caller)) })
+	return ctx, func() {
+		forget()
+		end(nil)
+	}
 }
 
 // serve runs the handler and turns a panic into the broken connection that a

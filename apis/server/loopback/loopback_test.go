@@ -78,6 +78,22 @@ func TestNetworkRequestHasNoIdentity(t *testing.T) {
 	}
 }
 
+// A handler that asks the server itself passes its own context on.
+func TestValuesStayWithTheCaller(t *testing.T) {
+	type key struct{}
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(key{}) != nil {
+			t.Error("the request has a value of its caller's context")
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	resp, err := client.RoundTrip(request(t, context.WithValue(t.Context(), key{}, "caller"), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
 func TestStream(t *testing.T) {
 	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		for i := 0; ; i++ {

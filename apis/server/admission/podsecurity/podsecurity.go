@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	podadmission "k8s.io/pod-security-admission/admission"
 	"k8s.io/pod-security-admission/admission/api/load"
+	"k8s.io/pod-security-admission/admission/api/validation"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/metrics"
 	"k8s.io/pod-security-admission/policy"
@@ -32,11 +34,13 @@ type Plugin struct {
 
 var _ admission.ValidationInterface = (*Plugin)(nil)
 
-// New registers the namespace and pod informers.
-func New(i informers.SharedInformerFactory, client kubernetes.Interface) (*Plugin, error) {
-	config, err := load.LoadFromData(nil)
+// New registers the namespace and pod informers. The configuration is a
+// pod-security.admission.config.k8s.io PodSecurityConfiguration; nil enforces
+// only what namespaces ask for.
+func New(i informers.SharedInformerFactory, client kubernetes.Interface, configuration io.Reader) (*Plugin, error) {
+	config, err := load.LoadFromReader(configuration)
 	if err != nil {
-		return nil, fmt.Errorf("loading the default pod security configuration: %w", err)
+		return nil, fmt.Errorf("loading the pod security configuration: %w", err)
 	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
@@ -57,6 +61,15 @@ func New(i informers.SharedInformerFactory, client kubernetes.Interface) (*Plugi
 	nsSynced, podsSynced := namespaces.Informer().HasSynced, pods.Informer().HasSynced
 	p.SetReadyFunc(func() bool { return nsSynced() && podsSynced() })
 	return p, nil
+}
+
+// Check reports a configuration that can't be used.
+func Check(configuration io.Reader) error {
+	c, err := load.LoadFromReader(configuration)
+	if err != nil {
+		return err
+	}
+	return validation.ValidatePodSecurityConfiguration(c).ToAggregate()
 }
 
 // Validate implements admission.ValidationInterface.
