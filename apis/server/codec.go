@@ -2,6 +2,7 @@ package server
 
 import (
 	"reflect"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -9,8 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/versioning"
 
 	"skiff/apis/resource"
+	"skiff/apis/server/encoded"
 	"skiff/apis/server/etcd"
 )
+
+// encodedItems is how many bytes of encoded items are kept while lists are read.
+const encodedItems = 32 << 20
 
 // newCodecs encodes lists item by item, so a large list is never held twice.
 func newCodecs(s *runtime.Scheme) serializer.CodecFactory {
@@ -39,11 +44,30 @@ func shallow(in runtime.Object) runtime.Object {
 	return out.Interface().(runtime.Object)
 }
 
-// negotiated encodes answers without touching the answered object.
+// negotiated encodes answers without touching the answered object, and lists out
+// of items encoded before.
 type negotiated struct {
 	serializer.CodecFactory
 	scheme *runtime.Scheme
+	types  []runtime.SerializerInfo
 }
+
+func newNegotiated(codecs serializer.CodecFactory, s *runtime.Scheme) negotiated {
+	n := negotiated{codecs, s, slices.Clone(codecs.SupportedMediaTypes())}
+	items := encoded.New(encodedItems)
+	for i := range n.types {
+		switch t := &n.types[i]; t.MediaType {
+		case runtime.ContentTypeJSON:
+			t.Serializer = items.JSON(t.Serializer)
+		case runtime.ContentTypeProtobuf:
+			t.Serializer = items.Protobuf(t.Serializer)
+		}
+	}
+	return n
+}
+
+// SupportedMediaTypes implements runtime.NegotiatedSerializer.
+func (n negotiated) SupportedMediaTypes() []runtime.SerializerInfo { return n.types }
 
 // EncoderForVersion implements runtime.NegotiatedSerializer.
 func (n negotiated) EncoderForVersion(e runtime.Encoder, target runtime.GroupVersioner) runtime.Encoder {

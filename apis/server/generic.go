@@ -27,7 +27,7 @@ const shutdownTimeout = time.Second
 // configure fills the configuration that the three servers share.
 func (s *Server) configure(b builtIn) error {
 	cfg := genericserver.NewConfig(b.codecs)
-	cfg.Serializer = negotiated{b.codecs, b.scheme}
+	cfg.Serializer = b.answers
 	cfg.EffectiveVersion = named{compatibility.DefaultBuildEffectiveVersion(), s.config.Version}
 	cfg.LoopbackClientConfig = s.config.Loopback.Config(user.APIServerUser, user.SystemPrivilegedGroup)
 	// One manager, or the custom resources are missing from aggregated discovery.

@@ -27,12 +27,14 @@ import (
 type builtIn struct {
 	scheme    *runtime.Scheme
 	codecs    serializer.CodecFactory
+	answers   negotiated
 	resources []resource.Resource
 }
 
 func newBuiltIn(resources []resource.Resource) builtIn {
 	s := NewScheme(resources...)
-	return builtIn{s, newCodecs(s), resources}
+	codecs := newCodecs(s)
+	return builtIn{s, codecs, newNegotiated(codecs, s), resources}
 }
 
 // apiGroup is the storage of a group's resources and subresources, by version and name.
@@ -114,7 +116,7 @@ func (b builtIn) installGroup(srv *genericserver.GenericAPIServer, config *gener
 		}
 		api := &genericapi.APIGroupVersion{
 			Storage: g.storage[gv.Version], Root: root, GroupVersion: gv, AllServedVersionsByResource: served,
-			Serializer: negotiated{b.codecs, b.scheme}, ParameterCodec: runtime.NewParameterCodec(b.scheme),
+			Serializer: b.answers, ParameterCodec: runtime.NewParameterCodec(b.scheme),
 			Typer: b.scheme, Creater: b.scheme, Convertor: b.scheme, ConvertabilityChecker: b.scheme, Defaulter: b.scheme,
 			Namer: runtime.Namer(meta.NewAccessor()), UnsafeConvertor: runtime.UnsafeObjectConvertor(b.scheme), TypeConverter: types,
 			EquivalentResourceRegistry: srv.EquivalentResourceRegistry, Authorizer: srv.Authorizer, Admit: config.AdmissionControl,

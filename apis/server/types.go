@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -67,6 +68,7 @@ func (c *typeConverter) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 	if _, ok := obj.(*unstructured.Unstructured); ok || len(opts) != 1 || opts[0] != typed.AllowDuplicates {
 		return c.TypeConverter.ObjectToTyped(obj, opts...) //nolint:wrapcheck // nothing to add
 	}
+	obj = withoutManagers(obj)
 	kind := obj.GetObjectKind().GroupVersionKind()
 	if known, ok := c.known.Load(kind); ok {
 		k := known.(knownType)
@@ -84,4 +86,15 @@ func (c *typeConverter) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 		c.known.Store(kind, knownType{first.Schema(), first.TypeRef(), freeForm(reflect.TypeOf(obj))})
 	}
 	return first, err //nolint:wrapcheck // nothing to add
+}
+
+// withoutManagers is obj without its managed fields, in which no comparison is
+// interested: reading them is a good part of what a comparison costs. The object
+// itself may be the watch cache's.
+func withoutManagers(obj runtime.Object) runtime.Object {
+	if m, ok := obj.(metav1.Object); ok && len(m.GetManagedFields()) > 0 {
+		obj = shallow(obj)
+		obj.(metav1.Object).SetManagedFields(nil) //nolint:forcetypeassert // of the same type
+	}
+	return obj
 }
