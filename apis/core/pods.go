@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -44,7 +43,6 @@ func pods(deps Deps) resource.Resource {
 			return append(podspec.WarnName(p.Name, podspec.PodHostname), podspec.Warnings(&p.ObjectMeta, &p.Spec)...)
 		},
 		Spec:              func(p *corev1.Pod) any { return &p.Spec },
-		Changed:           func(p, old *corev1.Pod) bool { return !equality.Semantic.DeepEqual(p.Spec, old.Spec) },
 		Status:            func(p *corev1.Pod) any { return &p.Status },
 		PrepareStatus:     preparePodStatus,
 		ValidateStatus:    validatePodStatus,

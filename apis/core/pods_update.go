@@ -4,7 +4,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
@@ -30,7 +29,7 @@ func (s partStrategy) PrepareForUpdate(_ context.Context, o, oldObj runtime.Obje
 	// what the update is checked and attributed by stays as sent
 	now.ResourceVersion, now.UID, now.ManagedFields = sent.ResourceVersion, sent.UID, sent.ManagedFields
 	s.take(now, sent)
-	if !equality.Semantic.DeepEqual(now.Spec, old.Spec) {
+	if !resource.Same(&now.Spec, &old.Spec) {
 		now.Generation = old.Generation + 1
 	}
 	*sent = *now

@@ -11,7 +11,6 @@ import (
 	"context"
 	"reflect"
 
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -149,7 +148,7 @@ func (d Definition[T]) specChanged(obj, old T) bool {
 	if d.Changed != nil {
 		return d.Changed(obj, old)
 	}
-	return d.Spec != nil && !equality.Semantic.DeepEqual(d.Spec(obj), d.Spec(old))
+	return d.Spec != nil && !Same(d.Spec(obj), d.Spec(old))
 }
 
 func set(dst, src any) { reflect.ValueOf(dst).Elem().Set(reflect.ValueOf(src).Elem()) }
