@@ -61,6 +61,7 @@ type knownType struct {
 	schema   *smdschema.Schema
 	ref      smdschema.TypeRef
 	freeForm finder
+	parts    []part
 }
 
 // ObjectToTyped implements managedfields.TypeConverter.
@@ -79,11 +80,11 @@ func (c *typeConverter) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 		if err != nil {
 			return nil, fmt.Errorf("reading a %s: %w", kind.Kind, err)
 		}
-		return typed.AsTypedUnvalidated(v, k.schema, k.ref), nil
+		return typed.AsTypedUnvalidated(whole{v, reflect.ValueOf(obj).Elem(), k.parts}, k.schema, k.ref), nil
 	}
 	first, err := c.TypeConverter.ObjectToTyped(obj, opts...)
 	if err == nil {
-		c.known.Store(kind, knownType{first.Schema(), first.TypeRef(), freeForm(reflect.TypeOf(obj))})
+		c.known.Store(kind, knownType{first.Schema(), first.TypeRef(), freeForm(reflect.TypeOf(obj)), partsOf(reflect.TypeOf(obj).Elem())})
 	}
 	return first, err //nolint:wrapcheck // nothing to add
 }

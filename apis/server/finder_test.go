@@ -37,4 +37,26 @@ func TestFreeForm(t *testing.T) {
 	}
 }
 
+func TestEmptiness(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		object any
+		want   bool
+	}{
+		"a pod":                     {&corev1.PodSpec{Containers: []corev1.Container{{Args: []string{"a"}}}}, false},
+		"an empty slice within":     {&corev1.PodSpec{Containers: []corev1.Container{{Args: []string{}}}}, true},
+		"an empty map":              {&corev1.PodSpec{NodeSelector: map[string]string{}}, true},
+		"a filled map":              {&corev1.PodSpec{NodeSelector: map[string]string{"a": "b"}}, false},
+		"a map of quantities":       {&corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": {}}}, false},
+		"a map of what may be":      {&corev1.Secret{Data: map[string][]byte{"a": nil}}, true},
+		"a time":                    {&corev1.PodStatus{StartTime: &metav1.Time{}}, false},
+		"a type that can hold none": {&corev1.ObjectReference{}, false},
+	} {
+		find := emptiness(reflect.TypeOf(c.object))
+		if got := find != nil && find(reflect.ValueOf(c.object)); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
 type recursive struct{ Next *recursive }
