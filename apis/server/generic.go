@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericserver "k8s.io/apiserver/pkg/server"
@@ -19,6 +20,8 @@ import (
 	utilflowcontrol "k8s.io/apiserver/pkg/util/flowcontrol"
 	"k8s.io/client-go/kubernetes"
 	basecompatibility "k8s.io/component-base/compatibility"
+
+	"skiff/internal/stack"
 )
 
 // shutdownTimeout bounds the wait for open connections when the server stops.
@@ -36,10 +39,17 @@ func (s *Server) configure(b builtIn) error {
 		sets.NewString("watch", "proxy"),
 		sets.NewString("attach", "exec", "proxy", "log", "portforward"),
 	)
+	cfg.BuildHandlerChainFunc = func(api http.Handler, c *genericserver.Config) http.Handler {
+		chain := genericserver.DefaultBuildHandlerChain(api, c)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			stack.Reserve()
+			chain.ServeHTTP(w, r)
+		})
+	}
 	s.addLimits(cfg)
 	cfg.Authentication = genericserver.AuthenticationInfo{
 		APIAudiences:        s.config.Access.Issuer.Audiences(),
-		Authenticator:       s.config.Access.Request,
+		Authenticator:       roomy{s.config.Access.Request},
 		RequestHeaderConfig: s.config.Access.RequestHeader,
 	}
 	cfg.Authorization.Authorizer = s.config.Access.Authorizer
@@ -65,6 +75,16 @@ func (s *Server) configure(b builtIn) error {
 	}
 	s.base = cfg
 	return s.addAudit(cfg)
+}
+
+// roomy is an authenticator, the first of ours that is called on the goroutine
+// which the handler chain starts for a request.
+type roomy struct{ authenticator.Request }
+
+// AuthenticateRequest implements authenticator.Request.
+func (a roomy) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
+	stack.Reserve()
+	return a.Request.AuthenticateRequest(r) //nolint:wrapcheck // nothing to add
 }
 
 func (s *Server) addLimits(cfg *genericserver.Config) {

@@ -17,6 +17,8 @@ import (
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"skiff/internal/stack"
 )
 
 // types answers the converter that field management compares the groups' objects with.
@@ -69,6 +71,7 @@ func (c *typeConverter) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 	if _, ok := obj.(*unstructured.Unstructured); ok || len(opts) != 1 || opts[0] != typed.AllowDuplicates {
 		return c.TypeConverter.ObjectToTyped(obj, opts...) //nolint:wrapcheck // nothing to add
 	}
+	stack.Reserve() // the first of ours that is called on the goroutine of a write
 	obj = withoutManagers(obj)
 	kind := obj.GetObjectKind().GroupVersionKind()
 	if known, ok := c.known.Load(kind); ok {
