@@ -15,7 +15,11 @@ go tool -modfile=tools.mod validation-gen --go-header-file "$header" --output-fi
 	--readonly-pkg k8s.io/api/scheduling/v1alpha3 \
 	--readonly-pkg time \
 	$(for doc in apis/declarative/*/*/doc.go; do echo "./${doc%/doc.go}"; done)
-# Registration is explicit here: each group calls RegisterValidations.
+# Registration is explicit here: each group calls RegisterValidations. What did not
+# change is found the fast way.
 for f in apis/declarative/*/*/$file; do
-	sed -i '/^func init() /,/^$/d' "$f"
+	sed -i -e '/^func init() /,/^$/d' \
+		-e 's/equality\.Semantic\.DeepEqual(obj, oldObj)/same.Meaning(obj, oldObj)/' \
+		-e 's#^\tequality "k8s.io/apimachinery/pkg/api/equality"$#\tsame "skiff/apis/same"#' "$f"
+	gofmt -w "$f"
 done

@@ -12,6 +12,7 @@ import (
 
 	"skiff/apis/podspec"
 	"skiff/apis/resource"
+	"skiff/apis/same"
 )
 
 // partStrategy updates one part of a pod: all else is put back first.
@@ -29,7 +30,7 @@ func (s partStrategy) PrepareForUpdate(_ context.Context, o, oldObj runtime.Obje
 	// what the update is checked and attributed by stays as sent
 	now.ResourceVersion, now.UID, now.ManagedFields = sent.ResourceVersion, sent.UID, sent.ManagedFields
 	s.take(now, sent)
-	if !resource.Same(&now.Spec, &old.Spec) {
+	if !same.Meaning(&now.Spec, &old.Spec) {
 		now.Generation = old.Generation + 1
 	}
 	*sent = *now

@@ -27,7 +27,9 @@ func defaultContainer(c *corev1.Container) {
 	}
 	setDefault(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
 	setDefault(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
-	setDefault(&c.ImagePullPolicy, pullPolicy(c.Image))
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = pullPolicy(c.Image)
+	}
 }
 
 func defaultEnvSource(from *corev1.EnvVarSource) {

@@ -32,7 +32,9 @@ func defaultVolume(v *corev1.Volume) {
 	case s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil:
 		ClaimDefaults(&s.Ephemeral.VolumeClaimTemplate.Spec)
 	case s.Image != nil:
-		setDefault(&s.Image.PullPolicy, pullPolicy(s.Image.Reference))
+		if s.Image.PullPolicy == "" {
+			s.Image.PullPolicy = pullPolicy(s.Image.Reference)
+		}
 	}
 	defaultRemoteVolume(s)
 }

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"skiff/apis/resource"
+	"skiff/apis/same"
 	"skiff/apis/validate"
 )
 
@@ -36,7 +36,7 @@ func ValidatePodUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
 	if len(old.Spec.SchedulingGates) > 0 {
 		errs = append(errs, takeGated(allowed, &p.Spec, &old.Spec, spec)...)
 	}
-	if !resource.Same(allowed, &old.Spec) {
+	if !same.Meaning(allowed, &old.Spec) {
 		errs = append(errs, field.Forbidden(spec, fmt.Sprintf(fixedSpec, Diff(old.Spec, *allowed))))
 	}
 	return errs

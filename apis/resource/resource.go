@@ -19,6 +19,8 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+
+	"skiff/apis/same"
 )
 
 // Object is any API type from k8s.io/api.
@@ -148,7 +150,7 @@ func (d Definition[T]) specChanged(obj, old T) bool {
 	if d.Changed != nil {
 		return d.Changed(obj, old)
 	}
-	return d.Spec != nil && !Same(d.Spec(obj), d.Spec(old))
+	return d.Spec != nil && !same.Meaning(d.Spec(obj), d.Spec(old))
 }
 
 func set(dst, src any) { reflect.ValueOf(dst).Elem().Set(reflect.ValueOf(src).Elem()) }

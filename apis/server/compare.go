@@ -7,7 +7,7 @@ import (
 
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 
-	"skiff/apis/resource"
+	"skiff/apis/same"
 )
 
 // whole is a Go object that leaves out of a comparison with another one of its
@@ -87,7 +87,7 @@ func (m wholeMap) ZipUsing(a value.Allocator, other value.Map, order value.MapTr
 func (w whole) identical(o whole) (names []string) {
 	for _, p := range w.parts {
 		a, b := w.object.Field(p.index), o.object.Field(p.index)
-		if resource.Identical(a.Addr().Interface(), b.Addr().Interface()) && (p.empty == nil || !p.empty(a) && !p.empty(b)) {
+		if same.Bytes(a.Addr().Interface(), b.Addr().Interface()) && (p.empty == nil || !p.empty(a) && !p.empty(b)) {
 			names = append(names, p.name)
 		}
 	}

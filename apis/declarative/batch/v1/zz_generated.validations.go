@@ -14,13 +14,13 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	apicorev1 "k8s.io/api/core/v1"
 	v1alpha3 "k8s.io/api/scheduling/v1alpha3"
-	equality "k8s.io/apimachinery/pkg/api/equality"
 	operation "k8s.io/apimachinery/pkg/api/operation"
 	safe "k8s.io/apimachinery/pkg/api/safe"
 	validate "k8s.io/apimachinery/pkg/api/validate"
 	apismetav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	field "k8s.io/apimachinery/pkg/util/validation/field"
+	same "skiff/apis/same"
 )
 
 // RegisterValidations adds validation functions to the given scheme.
@@ -74,7 +74,7 @@ func Validate_CronJob(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -96,7 +96,7 @@ func Validate_CronJob(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -162,7 +162,7 @@ func Validate_CronJobSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -197,7 +197,7 @@ func Validate_Job(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -219,7 +219,7 @@ func Validate_Job(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -251,7 +251,7 @@ func Validate_JobSchedulingConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -285,7 +285,7 @@ func Validate_JobSchedulingConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -319,7 +319,7 @@ func Validate_JobSchedulingConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -353,7 +353,7 @@ func Validate_JobSchedulingConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -467,7 +467,7 @@ func Validate_JobSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -495,7 +495,7 @@ func Validate_JobSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -547,7 +547,7 @@ func Validate_JobTemplateSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}

@@ -11,13 +11,13 @@ import (
 	metav1 "skiff/apis/declarative/meta/v1"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
-	equality "k8s.io/apimachinery/pkg/api/equality"
 	operation "k8s.io/apimachinery/pkg/api/operation"
 	safe "k8s.io/apimachinery/pkg/api/safe"
 	validate "k8s.io/apimachinery/pkg/api/validate"
 	apismetav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	field "k8s.io/apimachinery/pkg/util/validation/field"
+	same "skiff/apis/same"
 )
 
 // RegisterValidations adds validation functions to the given scheme.
@@ -71,7 +71,7 @@ func Validate_FlowSchema(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -201,7 +201,7 @@ func Validate_LimitedPriorityLevelConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -236,7 +236,7 @@ func Validate_PriorityLevelConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -258,7 +258,7 @@ func Validate_PriorityLevelConfiguration(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -383,7 +383,7 @@ func Validate_PriorityLevelConfigurationSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -413,7 +413,7 @@ func Validate_PriorityLevelConfigurationSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}

@@ -11,13 +11,13 @@ import (
 	metav1 "skiff/apis/declarative/meta/v1"
 
 	policyv1 "k8s.io/api/policy/v1"
-	equality "k8s.io/apimachinery/pkg/api/equality"
 	operation "k8s.io/apimachinery/pkg/api/operation"
 	safe "k8s.io/apimachinery/pkg/api/safe"
 	validate "k8s.io/apimachinery/pkg/api/validate"
 	apismetav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	field "k8s.io/apimachinery/pkg/util/validation/field"
+	same "skiff/apis/same"
 )
 
 // RegisterValidations adds validation functions to the given scheme.
@@ -56,7 +56,7 @@ func Validate_PodDisruptionBudget(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -80,7 +80,7 @@ func Validate_PodDisruptionBudget(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -118,7 +118,7 @@ func Validate_PodDisruptionBudgetStatus(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}

@@ -11,13 +11,13 @@ import (
 	metav1 "skiff/apis/declarative/meta/v1"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	equality "k8s.io/apimachinery/pkg/api/equality"
 	operation "k8s.io/apimachinery/pkg/api/operation"
 	safe "k8s.io/apimachinery/pkg/api/safe"
 	validate "k8s.io/apimachinery/pkg/api/validate"
 	apismetav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	field "k8s.io/apimachinery/pkg/util/validation/field"
+	same "skiff/apis/same"
 )
 
 // RegisterValidations adds validation functions to the given scheme.
@@ -101,7 +101,7 @@ func Validate_ClusterRole(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -123,7 +123,7 @@ func Validate_ClusterRole(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -167,7 +167,7 @@ func Validate_ClusterRoleBinding(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -189,7 +189,7 @@ func Validate_ClusterRoleBinding(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -261,7 +261,7 @@ func Validate_PolicyRule(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -305,7 +305,7 @@ func Validate_Role(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -327,7 +327,7 @@ func Validate_Role(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -370,7 +370,7 @@ func Validate_RoleBinding(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -392,7 +392,7 @@ func Validate_RoleBinding(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}

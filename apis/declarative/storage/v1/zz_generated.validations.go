@@ -12,13 +12,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	equality "k8s.io/apimachinery/pkg/api/equality"
 	operation "k8s.io/apimachinery/pkg/api/operation"
 	safe "k8s.io/apimachinery/pkg/api/safe"
 	validate "k8s.io/apimachinery/pkg/api/validate"
 	apismetav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtime "k8s.io/apimachinery/pkg/runtime"
 	field "k8s.io/apimachinery/pkg/util/validation/field"
+	same "skiff/apis/same"
 )
 
 // RegisterValidations adds validation functions to the given scheme.
@@ -132,7 +132,7 @@ func Validate_CSIDriver(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -154,7 +154,7 @@ func Validate_CSIDriver(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -188,7 +188,7 @@ func Validate_CSIDriverSpec(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -239,7 +239,7 @@ func Validate_CSINode(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -274,7 +274,7 @@ func Validate_CSIStorageCapacity(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -311,7 +311,7 @@ func Validate_StorageClass(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -366,7 +366,7 @@ func Validate_StorageClass(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -477,7 +477,7 @@ func Validate_VolumeAttachment(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -499,7 +499,7 @@ func Validate_VolumeAttachment(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}
@@ -588,7 +588,7 @@ func Validate_VolumeAttributesClass(
 			oldValueCorrelated bool) (errs field.ErrorList) {
 			// don't revalidate unchanged data
 			if oldValueCorrelated && op.Type == operation.Update {
-				if equality.Semantic.DeepEqual(obj, oldObj) {
+				if same.Meaning(obj, oldObj) {
 					return nil
 				}
 			}

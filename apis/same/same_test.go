@@ -1,4 +1,4 @@
-package resource
+package same
 
 import (
 	"testing"
@@ -23,7 +23,7 @@ func spec(change func(*corev1.PodSpec)) *corev1.PodSpec {
 	return s
 }
 
-func TestSame(t *testing.T) {
+func TestMeaning(t *testing.T) {
 	t.Parallel()
 	plain := spec(func(*corev1.PodSpec) {})
 	for name, c := range map[string]struct {
@@ -40,18 +40,18 @@ func TestSame(t *testing.T) {
 		"an empty struct":     {spec(func(s *corev1.PodSpec) { s.SecurityContext = &corev1.PodSecurityContext{} }), false},
 		"another volume kind": {spec(func(s *corev1.PodSpec) { s.Volumes[0].EmptyDir = nil }), false},
 	} {
-		if got := Same(plain, c.other); got != c.want || got != equality.Semantic.DeepEqual(plain, c.other) {
+		if got := Meaning(plain, c.other); got != c.want || got != equality.Semantic.DeepEqual(plain, c.other) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }
 
-func BenchmarkSame(b *testing.B) {
+func BenchmarkMeaning(b *testing.B) {
 	x, y := spec(func(*corev1.PodSpec) {}), spec(func(*corev1.PodSpec) {})
-	b.Run("Same", func(b *testing.B) {
+	b.Run("Meaning", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			Same(x, y)
+			Meaning(x, y)
 		}
 	})
 	b.Run("DeepEqual", func(b *testing.B) {

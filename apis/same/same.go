@@ -1,4 +1,5 @@
-package resource
+// Package same compares API objects in a tenth of the time that reflection takes.
+package same
 
 import (
 	"bytes"
@@ -13,14 +14,14 @@ type message interface {
 	MarshalToSizedBuffer(data []byte) (int, error)
 }
 
-// Same reports whether two values, best pointers to API types, mean the same, as
+// Meaning reports whether two values, best pointers to API types, mean the same, as
 // equality.Semantic says. Most often they do, which their protobuf encodings show
 // in a tenth of the time: what is written with the same bytes means the same.
-func Same(a, b any) bool { return Identical(a, b) || equality.Semantic.DeepEqual(a, b) }
+func Meaning(a, b any) bool { return Bytes(a, b) || equality.Semantic.DeepEqual(a, b) }
 
-// Identical reports whether two pointers to API types have the same protobuf
+// Bytes reports whether two pointers to API types have the same protobuf
 // encoding. It is false for types that have none.
-func Identical(a, b any) bool {
+func Bytes(a, b any) bool {
 	x, ok := a.(message)
 	y, both := b.(message)
 	if !ok || !both || reflect.ValueOf(a).IsNil() || reflect.ValueOf(b).IsNil() || x.Size() != y.Size() {
