@@ -18,7 +18,7 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test test-race lint bench bench-start bench-api e2e deps test-deps bundle clean generate fmt deadcode help
+.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api e2e deps test-deps bundle clean generate fmt deadcode help
 
 ## help: this list
 help:
@@ -54,6 +54,15 @@ test-deps: deps
 test: test-deps bundle build clients extensions
 	$(GO) vet ./...
 	$(GO) test -timeout 20m ./...
+	@$(MAKE) --no-print-directory fuzz
+
+FUZZTIME ?= 60s
+
+## fuzz: every target of test/fuzz for FUZZTIME, side by side; an input that fails stays in its testdata
+fuzz:
+	@mkdir -p $(BUILD)
+	$(GO) test -c -o $(BUILD)/fuzz.test ./test/fuzz
+	hack/fuzz $(BUILD)/fuzz.test $(FUZZTIME)
 
 ## e2e: only the workflow with unmodified clients and real containers
 e2e: test-deps bundle build clients

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"errors"
+	"io"
 	"reflect"
 	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -60,7 +63,8 @@ func newNegotiated(codecs serializer.CodecFactory, s *runtime.Scheme) negotiated
 		case runtime.ContentTypeJSON:
 			t.Serializer = items.JSON(t.Serializer)
 		case runtime.ContentTypeProtobuf:
-			t.Serializer = items.Protobuf(t.Serializer)
+			t.StrictSerializer = sound{t.StrictSerializer, &sync.Map{}}
+			t.Serializer = sound{items.Protobuf(t.Serializer), &sync.Map{}}
 		}
 	}
 	return n
@@ -68,6 +72,40 @@ func newNegotiated(codecs serializer.CodecFactory, s *runtime.Scheme) negotiated
 
 // SupportedMediaTypes implements runtime.NegotiatedSerializer.
 func (n negotiated) SupportedMediaTypes() []runtime.SerializerInfo { return n.types }
+
+// sound refuses objects with fields that are to hold JSON and don't: protobuf
+// carries any bytes there, and what is stored so can't be answered as JSON.
+type sound struct {
+	runtime.Serializer
+	finders *sync.Map // of finder by reflect.Type
+}
+
+var errMalformedJSON = errors.New("a field of the object holds malformed JSON")
+
+// Decode implements runtime.Decoder.
+func (s sound) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	obj, kind, err := s.Serializer.Decode(data, defaults, into)
+	if err != nil {
+		return obj, kind, err //nolint:wrapcheck // stands for the inner one
+	}
+	t := reflect.TypeOf(obj)
+	find, ok := s.finders.Load(t)
+	if !ok {
+		find, _ = s.finders.LoadOrStore(t, malformed(t))
+	}
+	if find := find.(finder); find != nil && find(reflect.ValueOf(obj)) { //nolint:forcetypeassert // nothing else is stored
+		return nil, kind, errMalformedJSON
+	}
+	return obj, kind, nil
+}
+
+// EncodeWithAllocator implements runtime.EncoderWithAllocator.
+func (s sound) EncodeWithAllocator(obj runtime.Object, w io.Writer, m runtime.MemoryAllocator) error {
+	if e, ok := s.Serializer.(runtime.EncoderWithAllocator); ok {
+		return e.EncodeWithAllocator(obj, w, m) //nolint:wrapcheck // stands for the inner one
+	}
+	return s.Encode(obj, w)
+}
 
 // EncoderForVersion implements runtime.NegotiatedSerializer.
 func (n negotiated) EncoderForVersion(e runtime.Encoder, target runtime.GroupVersioner) runtime.Encoder {

@@ -28,9 +28,34 @@ func TestFreeForm(t *testing.T) {
 		"a recursive type, with itself": {&recursive{Next: &recursive{}}, true},
 		"a map of what may be": {&struct {
 			M map[string]runtime.RawExtension
-		}{map[string]runtime.RawExtension{"a": {}}}, true},
+		}{map[string]runtime.RawExtension{"a": {}, "b": {Raw: []byte("1")}}}, true},
 	} {
 		find := freeForm(reflect.TypeOf(c.object))
+		if got := find != nil && find(reflect.ValueOf(c.object)); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	t.Parallel()
+	entry := func(raw string) []metav1.ManagedFieldsEntry {
+		return []metav1.ManagedFieldsEntry{{}, {FieldsV1: &metav1.FieldsV1{Raw: []byte(raw)}}}
+	}
+	for name, c := range map[string]struct {
+		object any
+		want   bool
+	}{
+		"nothing":             {&appsv1.ControllerRevision{}, false},
+		"an object":           {&appsv1.ControllerRevision{Data: runtime.RawExtension{Raw: []byte(`{"a": 1}`)}}, false},
+		"half an object":      {&appsv1.ControllerRevision{Data: runtime.RawExtension{Raw: []byte(`{"a": 1-2}`)}}, true},
+		"managed fields":      {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{ManagedFields: entry("{}")}}, false},
+		"no managed fields":   {&corev1.Pod{ObjectMeta: metav1.ObjectMeta{ManagedFields: entry("{")}}, true},
+		"those of a template": {&corev1.PodTemplate{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{ManagedFields: entry("}")}}}, true},
+		"a type without":      {&metav1.Status{}, false},
+		"a recursive type":    {&recursive{Next: &recursive{}}, false},
+	} {
+		find := malformed(reflect.TypeOf(c.object))
 		if got := find != nil && find(reflect.ValueOf(c.object)); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
@@ -48,7 +73,8 @@ func TestEmptiness(t *testing.T) {
 		"an empty map":              {&corev1.PodSpec{NodeSelector: map[string]string{}}, true},
 		"a filled map":              {&corev1.PodSpec{NodeSelector: map[string]string{"a": "b"}}, false},
 		"a map of quantities":       {&corev1.ResourceRequirements{Limits: corev1.ResourceList{"cpu": {}}}, false},
-		"a map of what may be":      {&corev1.Secret{Data: map[string][]byte{"a": nil}}, true},
+		"a map of nil slices":       {&corev1.Secret{Data: map[string][]byte{"a": nil}}, false},
+		"a map of empty slices":     {&corev1.Secret{Data: map[string][]byte{"a": nil, "b": {}}}, true},
 		"a time":                    {&corev1.PodStatus{StartTime: &metav1.Time{}}, false},
 		"a type that can hold none": {&corev1.ObjectReference{}, false},
 	} {

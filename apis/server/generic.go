@@ -40,7 +40,7 @@ func (s *Server) configure(b builtIn) error {
 		sets.NewString("attach", "exec", "proxy", "log", "portforward"),
 	)
 	cfg.BuildHandlerChainFunc = func(api http.Handler, c *genericserver.Config) http.Handler {
-		chain := genericserver.DefaultBuildHandlerChain(api, c)
+		chain := genericserver.DefaultBuildHandlerChain(withSoundPatches(api, b.answers, c.MaxRequestBodyBytes), c)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			stack.Reserve()
 			chain.ServeHTTP(w, r)
