@@ -54,10 +54,12 @@ type Config struct {
 	EtcdCert    string
 	EtcdKey     string
 
-	Audit      Audit
-	Encryption Encryption
-	Admission  Admission
-	Limits     Limits
+	Authentication Authentication
+	Authorization  Authorization
+	Audit          Audit
+	Encryption     Encryption
+	Admission      Admission
+	Limits         Limits
 
 	Verbosity int // klog verbosity
 }
@@ -77,6 +79,9 @@ func Default() Config {
 		CNI:           "bridge",
 		Audit:         DefaultAudit(),
 		Limits:        DefaultLimits(),
+
+		Authentication: DefaultAuthentication(),
+		Authorization:  DefaultAuthorization(),
 	}
 }
 
@@ -89,7 +94,10 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Probl
 // Validate reports the first value that can't be used, as an *Error. It looks
 // at nothing outside c.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits} {
+	for _, check := range []func() error{
+		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
+		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits,
+	} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -1,21 +1,26 @@
 package server
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"fmt"
+	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/apiserver/pkg/authorization/union"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
 
 	"skiff/apis/server/authn"
+	"skiff/apis/server/authz"
+	"skiff/apis/server/authz/abac"
 	"skiff/apis/server/authz/node"
 	"skiff/apis/server/authz/rbac"
 	"skiff/apis/server/loopback"
+	"skiff/config"
 	"skiff/config/manifests"
 )
 
@@ -27,10 +32,12 @@ const FrontProxyName = "front-proxy-client"
 type AccessConfig struct {
 	Loopback  *loopback.Transport
 	Informers informers.SharedInformerFactory
-	// ClientCAFile signs client certificates, FrontProxyCAFile the proxies that
+	// ClientCAFile signs client certificates, FrontProxyCAFile the aggregators that
 	// may assert a user in headers.
 	ClientCAFile, FrontProxyCAFile string
 	TokenKey                       *ecdsa.PrivateKey
+	Authentication                 config.Authentication
+	Authorization                  config.Authorization
 }
 
 // Access is who a request is from and what it may do.
@@ -41,6 +48,8 @@ type Access struct {
 	RuleResolver authorizer.RuleResolver
 	// Rules answers in the terms of roles, for escalation checks.
 	Rules *rbac.Evaluator
+
+	chain *authz.Chain
 }
 
 // NewAccess registers the informers that permissions are read from. Client
@@ -51,31 +60,67 @@ func NewAccess(c AccessConfig) (*Access, error) {
 		return nil, fmt.Errorf("making the authentication client: %w", err)
 	}
 	a := &Access{}
+	if slices.Contains(c.Authorization.Modes, "AlwaysAllow") {
+		c.Authentication.Anonymous = false // everybody could do everything
+	}
 	if a.Authn, err = authn.New(authn.Config{
-		ClientCAFile: c.ClientCAFile, FrontProxyCAFile: c.FrontProxyCAFile, FrontProxyName: FrontProxyName,
+		Authentication: c.Authentication,
+		OwnCAFile:      c.ClientCAFile, AggregatorCAFile: c.FrontProxyCAFile, AggregatorName: FrontProxyName,
 		TokenKey: c.TokenKey, Client: client,
 	}); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("building authentication: %w", err)
 	}
 	if a.Rules, err = rbac.NewEvaluator(c.Informers.Rbac().V1()); err != nil {
 		return nil, err
 	}
-	rules, err := nodeRules()
+	wanted, data, err := authz.Configuration(c.Authorization)
+	if err != nil {
+		return nil, fmt.Errorf("building authorization: %w", err)
+	}
+	modes, err := a.modes(c, client, wanted)
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := node.New(c.Informers.Core().V1().Pods(), client, rules)
-	if err != nil {
-		return nil, err
+	if a.chain, err = authz.New(c.Authorization, wanted, data, modes); err != nil {
+		return nil, fmt.Errorf("building authorization: %w", err)
 	}
-	roles := rbac.Authorizer{Evaluator: a.Rules}
-	a.RuleResolver = roles
-	a.Authorizer, err = union.New(
-		union.NamedAuthorizer{AuthorizerName: "PrivilegedGroup", Authorizer: authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)},
-		union.NamedAuthorizer{AuthorizerName: "Node", Authorizer: nodes},
-		union.NamedAuthorizer{AuthorizerName: "RBAC", Authorizer: roles},
-	)
-	return a, err
+	a.Authorizer, a.RuleResolver = a.chain, a.chain
+	return a, nil
+}
+
+// modes makes the authorizers that the configuration asks for.
+func (a *Access) modes(c AccessConfig, client kubernetes.Interface, wanted *apiserver.AuthorizationConfiguration) (authz.Modes, error) {
+	m := authz.Modes{RBAC: rbac.Authorizer{Evaluator: a.Rules}}
+	if authz.Has(wanted, "Node") {
+		rules, err := nodeRules()
+		if err != nil {
+			return m, err
+		}
+		nodes, err := node.New(c.Informers.Core().V1().Pods(), client, rules)
+		if err != nil {
+			return m, err
+		}
+		m.Node = nodes
+	}
+	if authz.Has(wanted, "ABAC") {
+		policies, err := abac.Read(c.Authorization.PolicyFile)
+		if err != nil {
+			return m, err
+		}
+		m.ABAC = policies
+	}
+	return m, nil
+}
+
+// runAccess follows the configuration files until ctx ends.
+func (s *Server) runAccess(ctx context.Context) {
+	for _, run := range []func(context.Context, string) error{s.config.Access.Run, s.config.Access.chain.Run} {
+		s.background.Go(func() {
+			if err := run(ctx, s.base.APIServerID); err != nil {
+				klog.FromContext(ctx).Error(err, "Following who may do what")
+			}
+		})
+	}
 }
 
 // nodeRules are those of the role system:node, which upstream's node authorizer

@@ -50,7 +50,7 @@ func (s *Server) configure(b builtIn) error {
 	cfg.Authentication = genericserver.AuthenticationInfo{
 		APIAudiences:        s.config.Access.Issuer.Audiences(),
 		Authenticator:       roomy{s.config.Access.Request},
-		RequestHeaderConfig: s.config.Access.RequestHeader,
+		RequestHeaderConfig: s.config.Access.Headers,
 	}
 	cfg.Authorization.Authorizer = s.config.Access.Authorizer
 	cfg.RuleResolver = s.config.Access.RuleResolver

@@ -23,6 +23,8 @@ const (
 func (s *Server) Run(ctx context.Context) error {
 	s.aggregator.GenericAPIServer.ShutdownTimeout = shutdownTimeout
 	watched := make(chan struct{})
+	// Requests that still run need to know who they are from.
+	s.runAccess(wait.ContextForChannel(s.drained))
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()

@@ -56,6 +56,7 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 	c.access, err = server.NewAccess(server.AccessConfig{
 		Loopback: c.loopback, Informers: c.informers, TokenKey: h.pki.TokenKey(),
 		ClientCAFile: h.pki.File("ca.crt"), FrontProxyCAFile: h.pki.File("front-proxy-ca.crt"),
+		Authentication: h.Authentication, Authorization: h.Authorization,
 	})
 	if err != nil {
 		return c, building("access control", err)

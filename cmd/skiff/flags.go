@@ -48,6 +48,8 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.EtcdCAFile, "etcd-cafile", s.EtcdCAFile, "certificate authority of the external etcd")
 	f.StringVar(&s.EtcdCert, "etcd-certfile", s.EtcdCert, "client certificate for the external etcd")
 	f.StringVar(&s.EtcdKey, "etcd-keyfile", s.EtcdKey, "key of that certificate")
+	s.bindAuthentication(f)
+	s.bindAuthorization(f)
 	s.bindProtection(f)
 	s.bindAudit(f)
 	f.IntVarP(&s.Verbosity, "v", "v", s.Verbosity, "verbosity of the log")
@@ -113,37 +115,49 @@ func merge(f *pflag.FlagSet, file string, raw []byte) error {
 		if flag.Changed {
 			continue
 		}
-		text, err := scalar(value)
-		if err != nil {
+		if err := setFrom(flag, value); err != nil {
 			return fmt.Errorf("%s: %s: %w", at, key.Value, err)
-		}
-		if err := flag.Value.Set(text); err != nil {
-			return fmt.Errorf("%s: %s: %q is not a %s: %s", at, key.Value, text, flag.Value.Type(), flag.Usage)
 		}
 	}
 	return nil
 }
 
-// scalar renders a value as the command line would have it; a list of scalars
-// is joined by commas.
-func scalar(n *yaml.Node) (string, error) {
+// setFrom gives a flag the value of its key. A list is set whole, so that its
+// items may hold commas.
+func setFrom(flag *pflag.Flag, n *yaml.Node) error {
+	items, err := scalars(n)
+	if err != nil {
+		return err
+	}
+	if list, ok := flag.Value.(pflag.SliceValue); ok && n.Kind == yaml.SequenceNode {
+		return list.Replace(items)
+	}
+	text := strings.Join(items, ",")
+	if err := flag.Value.Set(text); err != nil {
+		return fmt.Errorf("%q is not a %s: %s", text, flag.Value.Type(), flag.Usage)
+	}
+	return nil
+}
+
+// scalars are the plain values that a key has: one, or those of a list.
+func scalars(n *yaml.Node) ([]string, error) {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		if n.Tag == "!!null" {
-			return "", nil
+			return nil, nil
 		}
-		return n.Value, nil
+		return []string{n.Value}, nil
 	case yaml.SequenceNode:
 		var items []string
 		for _, item := range n.Content {
 			if item.Kind != yaml.ScalarNode {
-				return "", errors.New("a list may hold plain values only")
+				return nil, errors.New("a list may hold plain values only")
 			}
 			items = append(items, item.Value)
 		}
-		return strings.Join(items, ","), nil
+		return items, nil
 	default:
-		return "", errors.New("must be a plain value or a list of them")
+		return nil, errors.New("must be a plain value or a list of them")
 	}
 }
 

@@ -75,7 +75,7 @@ func TestBadFiles(t *testing.T) {
 // TestEveryFieldIsAFlag sets each flag to something else than its default and
 // expects the configuration to change, so that none is bound twice or not at all.
 func TestEveryFieldIsAFlag(t *testing.T) {
-	values := map[string]string{"string": "x", "int": "77", "bool": "true", "stringSlice": "x", "duration": "77s", "int64": "77", "float32": "0.7", "float64": "0.7"}
+	values := map[string]string{"string": "x", "int": "77", "bool": "true", "stringSlice": "x", "stringArray": "x", "duration": "77s", "int64": "77", "float32": "0.7", "float64": "0.7"}
 	var names pflag.FlagSet
 	(&settings{}).bind(&names)
 	seen := map[string]string{}

@@ -20,6 +20,9 @@ func preflight(cfg *config.Config) error {
 			return err
 		}
 	}
+	if err := server.CheckAccess(cfg.Authentication, cfg.Authorization); err != nil {
+		return err
+	}
 	if err := server.CheckAudit(cfg.Audit); err != nil {
 		return err
 	}

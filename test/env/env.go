@@ -42,6 +42,8 @@ type Options struct {
 	Resources []resource.Resource
 	// Configure changes what the product's defaults are.
 	Configure func(*server.Config)
+	// Access changes who is believed, and who decides what they may.
+	Access func(*server.AccessConfig)
 	// ServiceCIDRs and NodePorts are what Services are given, 10.96.0.0/16 and
 	// 30000-32767 if unset; RepairEvery is how often that is repaired.
 	ServiceCIDRs []netip.Prefix
@@ -115,10 +117,15 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 	}
 	client := kubernetes.NewForConfigOrDie(s.Config("system:apiserver", "system:masters"))
 	s.Informers = informers.NewSharedInformerFactory(client, 0)
-	if s.Access, err = server.NewAccess(server.AccessConfig{
+	access := server.AccessConfig{
 		Loopback: s.Loopback, Informers: s.Informers, TokenKey: s.PKI.TokenKey(),
 		ClientCAFile: s.PKI.File("ca.crt"), FrontProxyCAFile: s.PKI.File("front-proxy-ca.crt"),
-	}); err != nil {
+		Authentication: config.DefaultAuthentication(), Authorization: config.DefaultAuthorization(),
+	}
+	if o.Access != nil {
+		o.Access(&access)
+	}
+	if s.Access, err = server.NewAccess(access); err != nil {
 		t.Fatalf("env: %v", err)
 	}
 	if o.Resources == nil {

@@ -25,6 +25,8 @@ type Issuer struct {
 	key    *ecdsa.PrivateKey
 	keyID  string
 	signer jose.Signer
+	// audiences are those of this API.
+	audiences []string
 }
 
 // TokenRequest is what a token shall say. At most one of Pod and Secret is set;
@@ -41,7 +43,8 @@ type TokenRequest struct {
 }
 
 // NewIssuer makes an issuer of a key. Its key ID is a digest of the public half.
-func NewIssuer(key *ecdsa.PrivateKey) (*Issuer, error) {
+// audiences are those of this API; none is the issuer itself.
+func NewIssuer(key *ecdsa.PrivateKey, audiences []string) (*Issuer, error) {
 	if key == nil {
 		return nil, errors.New("no service account key")
 	}
@@ -55,11 +58,14 @@ func NewIssuer(key *ecdsa.PrivateKey) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a token signer: %w", err)
 	}
-	return &Issuer{key, id, signer}, nil
+	if len(audiences) == 0 {
+		audiences = []string{IssuerURL}
+	}
+	return &Issuer{key, id, signer, audiences}, nil
 }
 
-// Audiences are those of a token that names none.
-func (i *Issuer) Audiences() []string { return []string{IssuerURL} }
+// Audiences are those of this API, which a token has that names none.
+func (i *Issuer) Audiences() []string { return i.audiences }
 
 // Issue signs a token; it answers the token and when it ends.
 func (i *Issuer) Issue(_ context.Context, r TokenRequest) (string, time.Time, error) {
