@@ -35,6 +35,9 @@ func TestFileAndFlags(t *testing.T) {
 	if s.Port != 7000 || !s.NoNode || s.NodeName != "flag" || s.Kubeconfig != "" || !slices.Equal(s.TLSSANs, []string{"a.test", "192.0.2.1"}) {
 		t.Errorf("got %+v", s.Config)
 	}
+	if s, err = parse(t, "oidc-required-claim: ['team=a,b', tenant=c]\noidc-issuer-url: https://i\noidc-client-id: x"); err != nil || !slices.Equal(s.Authentication.OIDC.RequiredClaims, []string{"team=a,b", "tenant=c"}) {
+		t.Errorf("a list whose items hold commas: %v", err)
+	}
 	if s, err = parse(t, "api-only: true"); err != nil || !s.APIOnly || !s.NoNode {
 		t.Errorf("the API alone: %v %+v", err, s.Config)
 	}

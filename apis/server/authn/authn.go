@@ -69,6 +69,7 @@ type Authn struct {
 // New assembles the authenticators in upstream's order. Bad credentials are an
 // error; only their absence makes a request anonymous.
 func New(c Config) (*Authn, error) {
+	register()
 	file, data, err := Configuration(c.Authentication)
 	if err != nil {
 		return nil, err

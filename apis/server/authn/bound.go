@@ -40,6 +40,7 @@ func (b boundTokens) AuthenticateToken(ctx context.Context, token string) (*auth
 	if err := b.issuer.verify(token, &c); err != nil {
 		return nil, false, err
 	}
+	countWithoutAudience(ctx, c.Claims)
 	audiences := authenticator.Audiences(c.Audience)
 	if len(audiences) == 0 {
 		audiences = b.issuer.Audiences()
@@ -123,12 +124,27 @@ func alive(o metav1.Object, want ref, err error) error {
 	return nil
 }
 
-// warnStale leaves a note in the audit log when a client has missed a refresh.
+// warnStale counts the use of a token whose client is told to refresh it, and
+// leaves a note in the audit log when the client has missed that.
 func warnStale(ctx context.Context, p private) {
-	if p.WarnAfter == nil || p.Pod == nil || time.Now().Before(p.WarnAfter.Time()) {
+	if p.WarnAfter == nil || p.WarnAfter.Time().IsZero() {
 		return
 	}
+	late := time.Since(p.WarnAfter.Time())
+	if late <= 0 {
+		validTokens.WithContext(ctx).Inc()
+		return
+	}
+	staleTokens.WithContext(ctx).Inc()
 	audit.AddAuditAnnotation(ctx, "authentication.k8s.io/stale-token", fmt.Sprintf(
-		"subject: %s, seconds after warning threshold: %.f",
-		serviceaccount.MakeUsername(p.Namespace, p.ServiceAccount.Name), time.Since(p.WarnAfter.Time()).Seconds()))
+		"subject: %s, seconds after warning threshold: %.f", serviceaccount.MakeUsername(p.Namespace, p.ServiceAccount.Name), late.Seconds()))
+}
+
+// countWithoutAudience counts tokens that say nothing of whom they are for.
+func countWithoutAudience(ctx context.Context, c jwt.Claims) {
+	if len(c.Audience) > 0 {
+		return
+	}
+	audit.AddAuditAnnotation(ctx, "authentication.k8s.io/legacy-token", c.Subject)
+	legacyUses.WithContext(ctx).Inc()
 }
