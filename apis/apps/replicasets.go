@@ -2,13 +2,11 @@ package apps
 
 import (
 	"context"
-	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
@@ -68,11 +66,8 @@ func replicaSets() resource.Definition[*appsv1.ReplicaSet] {
 		Spec:           func(r R) any { return &r.Spec },
 		Status:         func(r R) any { return &r.Status },
 		ValidateStatus: validateReplicaSetStatus,
-		Fields: func(r R) fields.Set {
-			return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
-		},
-		Columns:      columns,
-		Subresources: map[string]func(*registry.Store) rest.Storage{"scale": scale.Endpoint},
+		Columns:        columns,
+		Subresources:   map[string]func(*registry.Store) rest.Storage{"scale": scale.Endpoint},
 	}
 }
 

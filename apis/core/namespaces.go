@@ -35,7 +35,7 @@ func namespaces() resource.Resource {
 		Status:         func(n *corev1.Namespace) any { return &n.Status },
 		ValidateStatus: validateNamespaceStatus,
 		Fields: func(n *corev1.Namespace) fields.Set {
-			return fields.Set{"status.phase": string(n.Status.Phase), "name": n.Name}
+			return fields.Set{"status.phase": string(n.Status.Phase)}
 		},
 		Columns: []resource.Column[*corev1.Namespace]{
 			{Name: "Status", Type: "string", Help: "The status of the namespace", Value: func(n *corev1.Namespace) any { return string(n.Status.Phase) }},

@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 
 	"skiff/apis/podspec"
 	"skiff/apis/resource"
@@ -45,7 +44,6 @@ func persistentVolumes() resource.Resource {
 				v.Status.LastPhaseTransitionTime = old.Status.LastPhaseTransitionTime
 			}
 		},
-		Fields:  func(v volume) fields.Set { return fields.Set{"name": v.Name} },
 		Columns: persistentVolumeColumns(),
 	}
 }

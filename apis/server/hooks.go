@@ -75,7 +75,8 @@ func (s *Server) addHooks() error {
 	return s.core.AddPreShutdownHook("withdraw-server", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout) //nolint:forbidigo // the hook has no context
 		defer cancel()
-		return s.config.Etcd.Withdraw(ctx, s.config.AdvertiseAddress)
+		report(ctx, s.config.Etcd.Withdraw(ctx, s.config.AdvertiseAddress)) // others notice a silent server, too
+		return nil
 	})
 }
 

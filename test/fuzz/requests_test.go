@@ -73,7 +73,7 @@ func FuzzPatch(f *testing.F) {
 		if !strings.Contains(contentType, "apply") {
 			path = strings.TrimSuffix(strings.TrimSuffix(path, "&force=true"), "&force=false")
 		}
-		t.send(tt, http.MethodPatch, path, body, contentType).refused(tt)
+		t.sendAny(tt, http.MethodPatch, path, body, contentType).refused(tt)
 	})
 }
 
@@ -136,7 +136,7 @@ func FuzzContinue(f *testing.F) {
 		}
 		q.Set("timeout", "1s") // a version that is yet to come is waited for
 		for _, path := range []string{"/api/v1/configmaps", thingsPath} {
-			a := t.sendAny(tt, http.MethodGet, path+"?"+q.Encode(), nil)
+			a := t.sendAny(tt, http.MethodGet, path+"?"+q.Encode(), nil, "")
 			if a.code != http.StatusGatewayTimeout {
 				a.refused(tt)
 			}
@@ -164,6 +164,6 @@ func FuzzPath(f *testing.F) {
 			path, _, _ = strings.Cut(path, "?")
 			path += "?dryRun=All"
 		}
-		t.sendAny(tt, m, path, nil)
+		t.sendAny(tt, m, path, nil, "")
 	})
 }

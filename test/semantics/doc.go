@@ -1,0 +1,13 @@
+// Package semantics asks the questions whose answers clients build on: lists and
+// watches by version, pages, bookmarks, selectors, media types, dry runs,
+// patches, apply, field validation and deletion, on the wire.
+//
+// testdata/NAME.steps has the requests, one after the other; testdata/NAME.answers
+// what kube-apiserver v1.37.2 said, recorded by
+//
+//	go test ./test/semantics -record KUBECONFIG
+//
+// against an empty cluster. What differs from run to run (versions, times, uids,
+// tokens) is replaced by its place: the first version seen is v1. A difference
+// that is kept on purpose has its reason in kept_test.go.
+package semantics
