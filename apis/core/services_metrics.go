@@ -14,24 +14,24 @@ import (
 // What the allocators count, under upstream's names. The registry belongs to
 // the process, and so do these.
 var (
-	addressAllocations = counter("clusterip", "allocation_total", "Number of cluster IPs allocated", "cidr", "scope")
-	addressErrors      = counter("clusterip", "allocation_errors_total", "Number of cluster IPs that could not be allocated", "cidr", "scope")
-	addressRepaired    = counter("clusterip", "ip_errors_total", "Number of errors that the repair of cluster IPs found, by type: leak, repair, outOfRange, duplicate, invalid", "type")
-	addressRepairFails = counter("clusterip", "reconcile_errors_total", "Number of failed repairs of cluster IPs")
+	addressAllocations = counter(addressAllocator, "allocation_total", "Number of cluster IPs allocated", "cidr", "scope")
+	addressErrors      = counter(addressAllocator, "allocation_errors_total", "Number of cluster IPs that could not be allocated", "cidr", "scope")
+	addressRepaired    = counter(repairsAddresses, "ip_errors_total", "Number of errors that the repair of cluster IPs found, by type: leak, repair, outOfRange, duplicate, invalid", "type")
+	addressRepairFails = counter(repairsAddresses, "reconcile_errors_total", "Number of failed repairs of cluster IPs")
 	addressSeconds     = metrics.NewHistogramVec(&metrics.HistogramOpts{
-		Namespace: metricsNamespace, Subsystem: "clusterip_allocator", Name: "allocation_duration_seconds",
+		Subsystem: addressAllocator, Name: "allocation_duration_seconds",
 		Help: "How long the allocation of a cluster IP takes", Buckets: metrics.DefBuckets, StabilityLevel: metrics.ALPHA,
 	}, []string{"cidr"})
-	portAllocations = counter("nodeport", "allocation_total", "Number of node ports allocated", "scope")
-	portErrors      = counter("nodeport", "allocation_errors_total", "Number of node ports that could not be allocated", "scope")
-	portRepaired    = counter("nodeport", "port_errors_total", "Number of errors that the repair of node ports found, by type: leak, repair, outOfRange, duplicate", "type")
-	portRepairFails = counter("nodeport", "reconcile_errors_total", "Number of failed repairs of node ports")
+	portAllocations = counter(portAllocator, "allocation_total", "Number of node ports allocated", "scope")
+	portErrors      = counter(portAllocator, "allocation_errors_total", "Number of node ports that could not be allocated", "scope")
+	portRepaired    = counter(repairsPorts, "port_errors_total", "Number of errors that the repair of node ports found, by type: leak, repair, outOfRange, duplicate", "type")
+	portRepairFails = counter(repairsPorts, "reconcile_errors_total", "Number of failed repairs of node ports")
 	portsAllocated  = gauge("allocated_ports", "Number of allocated node ports")
 	portsAvailable  = gauge("available_ports", "Number of free node ports")
 
 	addressUse = &addressCollector{
-		allocated: metrics.NewDesc(metricsNamespace+"_clusterip_allocator_allocated_ips", "Number of allocated cluster IPs", []string{"cidr"}, nil, metrics.ALPHA, ""),
-		available: metrics.NewDesc(metricsNamespace+"_clusterip_allocator_available_ips", "Number of free cluster IPs", []string{"cidr"}, nil, metrics.ALPHA, ""),
+		allocated: metrics.NewDesc(addressAllocator+"_allocated_ips", "Number of allocated cluster IPs", []string{"cidr"}, nil, metrics.ALPHA, ""),
+		available: metrics.NewDesc(addressAllocator+"_available_ips", "Number of free cluster IPs", []string{"cidr"}, nil, metrics.ALPHA, ""),
 	}
 	registerMetrics = sync.OnceFunc(func() {
 		legacyregistry.MustRegister(
@@ -39,20 +39,28 @@ var (
 			portAllocations, portErrors, portRepaired, portRepairFails, portsAllocated, portsAvailable,
 		)
 		legacyregistry.CustomMustRegister(addressUse)
+		addressRepairFails.WithLabelValues() // shown as 0 from the start
+		portRepairFails.WithLabelValues()
 	})
 )
 
-const metricsNamespace = "kube_apiserver"
+// The allocators' names begin as the program's, the repair's as the library's.
+const (
+	addressAllocator = "kube_apiserver_clusterip_allocator"
+	repairsAddresses = "apiserver_clusterip_repair"
+	portAllocator    = "kube_apiserver_nodeport_allocator"
+	repairsPorts     = "apiserver_nodeport_repair"
+)
 
-func counter(allocator, name, help string, labels ...string) *metrics.CounterVec {
+func counter(subsystem, name, help string, labels ...string) *metrics.CounterVec {
 	return metrics.NewCounterVec(&metrics.CounterOpts{
-		Namespace: metricsNamespace, Subsystem: allocator + "_allocator", Name: name, Help: help, StabilityLevel: metrics.ALPHA,
+		Subsystem: subsystem, Name: name, Help: help, StabilityLevel: metrics.ALPHA,
 	}, labels)
 }
 
 func gauge(name, help string) *metrics.Gauge {
 	return metrics.NewGauge(&metrics.GaugeOpts{
-		Namespace: metricsNamespace, Subsystem: "nodeport_allocator", Name: name, Help: help, StabilityLevel: metrics.ALPHA,
+		Subsystem: portAllocator, Name: name, Help: help, StabilityLevel: metrics.ALPHA,
 	})
 }
 

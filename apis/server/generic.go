@@ -73,6 +73,7 @@ func (s *Server) configure(b builtIn) error {
 	if err := s.addEncryption(cfg); err != nil {
 		return err
 	}
+	s.addMetrics(cfg.EffectiveVersion)
 	s.base = cfg
 	return s.addAudit(cfg)
 }

@@ -142,6 +142,20 @@ func (e *Etcd) Healthy(ctx context.Context) error {
 	return nil
 }
 
+// Size is how many bytes the store takes on disk.
+func (e *Etcd) Size(ctx context.Context) (int64, error) {
+	c := e.Client.Client
+	endpoint := "" // of the embedded member, which needs none
+	if all := c.Endpoints(); len(all) > 0 {
+		endpoint = all[0]
+	}
+	status, err := c.Status(ctx, endpoint)
+	if err != nil {
+		return 0, fmt.Errorf("measuring etcd: %w", err)
+	}
+	return status.DbSize, nil
+}
+
 // Close stops the compactor, the client and the embedded member, in this order.
 func (e *Etcd) Close() error {
 	e.closeOnce.Do(func() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-base/metrics/legacyregistry"
 	podadmission "k8s.io/pod-security-admission/admission"
 	"k8s.io/pod-security-admission/admission/api/load"
 	"k8s.io/pod-security-admission/admission/api/validation"
@@ -34,6 +36,13 @@ type Plugin struct {
 
 var _ admission.ValidationInterface = (*Plugin)(nil)
 
+// recorder counts for the process, to which the registry belongs.
+var recorder = sync.OnceValue(func() *metrics.PrometheusRecorder {
+	r := metrics.NewPrometheusRecorder(api.GetAPIVersion())
+	r.MustRegister(legacyregistry.MustRegister)
+	return r
+})
+
 // New registers the namespace and pod informers. The configuration is a
 // pod-security.admission.config.k8s.io PodSecurityConfiguration; nil enforces
 // only what namespaces ask for.
@@ -50,7 +59,7 @@ func New(i informers.SharedInformerFactory, client kubernetes.Interface, configu
 	p := &Plugin{admission.NewHandler(admission.Create, admission.Update), &podadmission.Admission{
 		Configuration:    config,
 		Evaluator:        evaluator,
-		Metrics:          metrics.NewPrometheusRecorder(api.GetAPIVersion()),
+		Metrics:          recorder(),
 		PodSpecExtractor: podadmission.DefaultPodSpecExtractor{},
 		NamespaceGetter:  podadmission.NamespaceGetterFromListerAndClient(namespaces.Lister(), client),
 		PodLister:        podadmission.PodListerFromInformer(pods.Lister()),
