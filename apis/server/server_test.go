@@ -48,6 +48,8 @@ func TestServer(t *testing.T) {
 	}
 	t.Run("endpoints", func(t *testing.T) { testEndpoints(t, s) })
 	t.Run("metrics", func(t *testing.T) { testMetrics(t, s) })
+	t.Run("pages", func(t *testing.T) { testPages(t, s) })
+	t.Run("body limit", func(t *testing.T) { testBodyLimit(t, s) })
 	t.Run("system objects", func(t *testing.T) { testSystemObjects(t, s) })
 	t.Run("rbac", func(t *testing.T) { testRBAC(t, s) })
 	t.Run("anonymous", func(t *testing.T) { testAnonymous(t, s) })
