@@ -37,6 +37,10 @@ func TestValidateAccess(t *testing.T) {
 		{"requestheader-allowed-names", "empty", func(c *Config) {
 			c.Authentication.FrontProxy = FrontProxy{CAFile: "/x", Names: []string{" "}, UsernameHeaders: []string{"X"}}
 		}},
+		{"service-account-issuer", "already", func(c *Config) { c.Authentication.ServiceAccounts.Issuers = []string{"a", "a"} }},
+		{"service-account-issuer", "empty", func(c *Config) { c.Authentication.ServiceAccounts.Issuers = []string{""} }},
+		{"service-account-jwks-uri", "https", func(c *Config) { c.Authentication.ServiceAccounts.JWKSURI = "http://x" }},
+		{"service-account-max-token-expiration", "1 hour", func(c *Config) { c.Authentication.ServiceAccounts.MaxLifetime = 1 }},
 		{"authorization-mode", "not a valid mode", func(c *Config) { c.Authorization.Modes = []string{"rbac"} }},
 		{"authorization-mode", "more than once", func(c *Config) { c.Authorization.Modes = []string{"RBAC", "RBAC"} }},
 		{"authorization-webhook-config-file", "needs a file", func(c *Config) { c.Authorization.Modes = []string{"Webhook"} }},

@@ -23,6 +23,15 @@ type Authentication struct {
 	OIDC            OIDC
 	Webhook         TokenWebhook
 	FrontProxy      FrontProxy
+	ServiceAccounts ServiceAccountTokens
+}
+
+// ServiceAccountTokens is how the cluster's own tokens are issued.
+type ServiceAccountTokens struct {
+	Issuers     []string      // the first one signs, all are believed; none is https://kubernetes.default.svc.cluster.local
+	JWKSURI     string        // where others find the keys; "" is this server
+	MaxLifetime time.Duration // of a token that is asked for; 0 is no limit
+	Extend      bool          // mounted tokens live for a year, and their use after an hour is counted
 }
 
 // OIDC is one OpenID Connect issuer whose tokens are believed.
@@ -62,6 +71,8 @@ func DefaultAuthentication() Authentication {
 		Anonymous: true, BootstrapTokens: true,
 		OIDC:    OIDC{UsernameClaim: "sub", SigningAlgs: []string{"RS256"}},
 		Webhook: TokenWebhook{Version: "v1beta1", CacheTTL: 2 * time.Minute},
+
+		ServiceAccounts: ServiceAccountTokens{Extend: true},
 	}
 }
 
@@ -81,7 +92,7 @@ func (c *Config) validateAuthentication() error {
 	if a.ConfigFile != "" && a.OIDC.set() {
 		return &Error{"authentication-config", "authentication-config file and oidc-* flags are mutually exclusive", "describe the issuer in the file"}
 	}
-	for _, check := range []func() error{a.OIDC.validate, a.Webhook.validate, a.FrontProxy.validate} {
+	for _, check := range []func() error{a.OIDC.validate, a.Webhook.validate, a.FrontProxy.validate, a.ServiceAccounts.validate} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -172,6 +183,26 @@ func (p *FrontProxy) validate() error {
 	}
 	if p.CAFile != "" && len(p.UsernameHeaders) == 0 {
 		return &Error{"requestheader-username-headers", "the proxy has no header to name a user in", "give one, X-Remote-User by custom"}
+	}
+	return nil
+}
+
+func (s *ServiceAccountTokens) validate() error {
+	for i, issuer := range s.Issuers {
+		switch _, err := url.Parse(issuer); {
+		case issuer == "":
+			return &Error{"service-account-issuer", "should not be an empty string", "give one such as https://kubernetes.example.com"}
+		case strings.Contains(issuer, ":") && err != nil:
+			return &Error{"service-account-issuer", fmt.Sprintf("%q contained a ':' but was not a valid URL", issuer), "give one such as https://kubernetes.example.com"}
+		case slices.Contains(s.Issuers[:i], issuer):
+			return &Error{"service-account-issuer", fmt.Sprintf("%q is already specified", issuer), "name each once"}
+		}
+	}
+	if u, err := url.Parse(s.JWKSURI); s.JWKSURI != "" && (err != nil || u.Scheme != "https") {
+		return &Error{"service-account-jwks-uri", fmt.Sprintf("requires https scheme, parsed as: %q", s.JWKSURI), "give an https URL"}
+	}
+	if m := s.MaxLifetime; m != 0 && (m < time.Hour || m > 1<<32*time.Second) {
+		return &Error{"service-account-max-token-expiration", m.String() + " is not between 1 hour and 2^32 seconds", "give a duration such as 24h"}
 	}
 	return nil
 }

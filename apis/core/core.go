@@ -57,6 +57,9 @@ type Tokens interface {
 	Issue(ctx context.Context, r TokenRequest) (token string, expires time.Time, err error)
 	// Audiences are those of a token that names none: the API server's own.
 	Audiences() []string
+	// Limits answers how long a token may live, 0 for no limit, and whether those
+	// that kubelets mount live longer than they say.
+	Limits() (longest time.Duration, extend bool)
 }
 
 // TokenRequest is what a token shall say. At most one of Pod and Secret is set;

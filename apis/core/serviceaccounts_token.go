@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/util/dryrun"
+	"k8s.io/apiserver/pkg/warning"
 )
 
 const (
@@ -85,10 +87,23 @@ func (e tokenEndpoint) Create(ctx context.Context, name string, obj runtime.Obje
 	if err := e.bind(ctx, &r, out.Spec.BoundObjectRef); err != nil {
 		return nil, err
 	}
-	if r.Lifetime == mountedTokenLifetime && r.Pod != nil {
+	e.limit(ctx, out, &r)
+	return e.issue(ctx, out, r, dryrun.IsDryRun(o.DryRun))
+}
+
+// limit shortens what lives too long, and prolongs the tokens for this API that
+// kubelets mount.
+func (e tokenEndpoint) limit(ctx context.Context, out *authenticationv1.TokenRequest, r *TokenRequest) {
+	longest, extend := e.deps.Tokens.Limits()
+	if longest > 0 && r.Lifetime > longest {
+		seconds := int64(longest / time.Second)
+		warning.AddWarning(ctx, "", fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *out.Spec.ExpirationSeconds, seconds))
+		out.Spec.ExpirationSeconds, r.Lifetime = &seconds, longest
+	}
+	elsewhere := func(audience string) bool { return !slices.Contains(e.deps.Tokens.Audiences(), audience) }
+	if extend && r.Lifetime == mountedTokenLifetime && r.Pod != nil && !slices.ContainsFunc(r.Audiences, elsewhere) {
 		r.WarnAfter, r.Lifetime = r.Lifetime, extendedTokenLifetime
 	}
-	return e.issue(ctx, out, r, dryrun.IsDryRun(o.DryRun))
 }
 
 func (e tokenEndpoint) issue(ctx context.Context, out *authenticationv1.TokenRequest, r TokenRequest, dry bool) (runtime.Object, error) {

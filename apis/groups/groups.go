@@ -101,5 +101,8 @@ func (t tokens) Issue(ctx context.Context, r core.TokenRequest) (string, time.Ti
 	return t.issuer.Issue(ctx, authn.TokenRequest(r))
 }
 
+// Limits implements core.Tokens.
+func (t tokens) Limits() (longest time.Duration, extend bool) { return t.issuer.Limits() }
+
 // Audiences implements core.Tokens.
 func (t tokens) Audiences() []string { return t.issuer.Audiences() }

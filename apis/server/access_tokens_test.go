@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
 
+	"skiff/apis/server"
 	"skiff/apis/server/authn"
+	"skiff/config"
 	"skiff/test/env"
 )
 
@@ -106,24 +109,19 @@ func testLifetimes(t *testing.T, s *env.Server) {
 	p := pod(t, admin, ns, "p", "n1", nil)
 	ref := &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.Name, UID: p.UID}
 	for _, c := range []struct {
-		seconds int64
-		ref     *authenticationv1.BoundObjectReference
-		lives   time.Duration
+		seconds   int64
+		ref       *authenticationv1.BoundObjectReference
+		audiences []string
+		lives     time.Duration
 	}{
-		{3607, ref, 365 * 24 * time.Hour}, {3600, ref, time.Hour}, {3607, nil, 3607 * time.Second},
+		{3607, ref, nil, 365 * 24 * time.Hour}, {3600, ref, nil, time.Hour}, {3607, nil, nil, 3607 * time.Second},
+		{3607, ref, []string{"elsewhere"}, 3607 * time.Second},
 	} {
-		r, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{ExpirationSeconds: &c.seconds, BoundObjectRef: c.ref})
+		r, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{ExpirationSeconds: &c.seconds, BoundObjectRef: c.ref, Audiences: c.audiences})
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, err := jwt.ParseSigned(r.Status.Token, []jose.SignatureAlgorithm{jose.ES256})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var claims jwt.Claims
-		if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
-			t.Fatal(err)
-		}
+		claims := claimsOf(t, r)
 		if lives := claims.Expiry.Time().Sub(claims.IssuedAt.Time()); lives != c.lives {
 			t.Errorf("%d seconds, %v: the token lives %s, want %s", c.seconds, c.ref, lives, c.lives)
 		}
@@ -134,6 +132,66 @@ func testLifetimes(t *testing.T, s *env.Server) {
 	}
 	if _, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](599)}); !apierrors.IsInvalid(err) {
 		t.Errorf("less than ten minutes: %v", err)
+	}
+}
+
+// claimsOf reads what a token says.
+func claimsOf(t *testing.T, r *authenticationv1.TokenRequest) (claims jwt.Claims) {
+	t.Helper()
+	parsed, err := jwt.ParseSigned(r.Status.Token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parsed.UnsafeClaimsWithoutVerification(&claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
+// TestIssuers changes the issuer of a cluster, whose older tokens stay good.
+func TestIssuers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	before := env.Start(t, env.Options{Dir: dir})
+	admin := kubernetes.NewForConfigOrDie(before.Admin())
+	ns := namespace(t, admin, "issuers")
+	old, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pod(t, admin, ns, "p", "n1", nil)
+	before.Stop()
+	s := env.Start(t, env.Options{Dir: dir, Access: func(c *server.AccessConfig) {
+		c.Authentication.ServiceAccounts = config.ServiceAccountTokens{
+			Issuers: []string{"https://new.test", authn.IssuerURL}, JWKSURI: "https://keys.test/jwks", MaxLifetime: time.Hour + time.Minute,
+		}
+	}})
+	admin = kubernetes.NewForConfigOrDie(s.Admin())
+	r, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{ExpirationSeconds: ptr.To[int64](7200)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := claimsOf(t, r)
+	if c.Issuer != "https://new.test" || c.Expiry.Time().Sub(c.IssuedAt.Time()) != time.Hour+time.Minute || *r.Spec.ExpirationSeconds != 3660 || !slices.Equal(c.Audience, []string{"https://new.test", authn.IssuerURL}) {
+		t.Errorf("a token for two hours: %+v, of %d seconds", c, *r.Spec.ExpirationSeconds)
+	}
+	mounted, err := askToken(t, admin, ns, authenticationv1.TokenRequestSpec{
+		ExpirationSeconds: ptr.To[int64](3607), BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: p.Name, UID: p.UID},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := claimsOf(t, mounted); c.Expiry.Time().Sub(c.IssuedAt.Time()) != 3607*time.Second {
+		t.Errorf("a mounted token without the extension: %+v", c)
+	}
+	for name, token := range map[string]string{"old": old.Status.Token, "new": r.Status.Token} {
+		if _, err := whoAmI(t, bearer(s, token)); err != nil {
+			t.Errorf("the %s token: %v", name, err)
+		}
+	}
+	document, err := admin.Discovery().RESTClient().Get().AbsPath("/.well-known/openid-configuration").DoRaw(t.Context())
+	if text := string(document); err != nil || !strings.Contains(text, `"issuer":"https://new.test"`) || !strings.Contains(text, `"jwks_uri":"https://keys.test/jwks"`) {
+		t.Errorf("the document: %s, %v", text, err)
 	}
 }
 

@@ -17,6 +17,11 @@ func (s *settings) bindAuthentication(f *pflag.FlagSet) {
 	f.StringVar(&a.ClientCAFile, "client-ca-file", a.ClientCAFile, "further authority of client certificates, beside the cluster's own")
 	f.StringVar(&a.TokenFile, "token-auth-file", a.TokenFile, "CSV file of tokens, their users, uids and groups")
 	f.StringSliceVar(&a.APIAudiences, "api-audiences", a.APIAudiences, "audiences of tokens that are meant for this API (default the issuer of service account tokens)")
+	t := &a.ServiceAccounts
+	f.StringArrayVar(&t.Issuers, "service-account-issuer", t.Issuers, "issuer of service account tokens; may be repeated: the first one signs, all are believed (default https://kubernetes.default.svc.cluster.local)")
+	f.StringVar(&t.JWKSURI, "service-account-jwks-uri", t.JWKSURI, "https URL at which others find the keys of service account tokens (default this server's)")
+	f.DurationVar(&t.MaxLifetime, "service-account-max-token-expiration", t.MaxLifetime, "longest life of a service account token that is asked for; 0 is no limit")
+	f.BoolVar(&t.Extend, "service-account-extend-token-expiration", t.Extend, "let mounted tokens live for a year, for clients that don't read them anew")
 	bindOIDC(f, &a.OIDC)
 	w := &a.Webhook
 	f.StringVar(&w.ConfigFile, "authentication-token-webhook-config-file", w.ConfigFile, "kubeconfig of a service that is asked about bearer tokens")

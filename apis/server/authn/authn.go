@@ -74,7 +74,7 @@ func New(c Config) (*Authn, error) {
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := NewIssuer(c.TokenKey, c.APIAudiences)
+	issuer, err := NewIssuer(c.TokenKey, c.ServiceAccounts, c.APIAudiences)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func New(c Config) (*Authn, error) {
 		return nil, err
 	}
 	chain = append(chain, x509.NewDynamic(a.CertificateAuthority.VerifyOptions, x509.CommonNameUserConversion))
-	a.issuers = newIssuers(c.Authentication, file, issuer.Audiences())
+	a.issuers = newIssuers(c.Authentication, file)
 	if c.ConfigFile != "" {
 		a.follow = newFollower(c.ConfigFile, file, data, a.issuers)
 	}

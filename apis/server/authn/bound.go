@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -33,7 +34,7 @@ type boundTokens struct {
 // AuthenticateToken implements authenticator.Token. A token of another issuer
 // is left to others.
 func (b boundTokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
-	if issuedBy(token) != IssuerURL {
+	if !slices.Contains(b.issuer.config.Issuers, issuedBy(token)) {
 		return nil, false, nil
 	}
 	var c claims

@@ -4,7 +4,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// IssuerURL is who signs the tokens, and by default the only audience.
+// IssuerURL is who signs the tokens unless the configuration names others.
 const IssuerURL = "https://kubernetes.default.svc.cluster.local"
 
 // legacyIssuer signs tokens that live in Secrets and never expire.

@@ -27,7 +27,7 @@ func Configuration(a config.Authentication) (*apiserver.AuthenticationConfigurat
 		if err != nil {
 			return nil, nil, err
 		}
-		return out, nil, validate(out)
+		return out, nil, validate(out, issuersOf(a.ServiceAccounts))
 	}
 	data, err := os.ReadFile(a.ConfigFile)
 	if err != nil {
@@ -40,7 +40,7 @@ func Configuration(a config.Authentication) (*apiserver.AuthenticationConfigurat
 	if out.Anonymous != nil && !a.Anonymous {
 		return nil, nil, field.Forbidden(field.NewPath("anonymous"), "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file")
 	}
-	return out, data, validate(out)
+	return out, data, validate(out, issuersOf(a.ServiceAccounts))
 }
 
 // decode reads a configuration of any version, strictly.
@@ -61,8 +61,9 @@ func decode(data []byte) (*apiserver.AuthenticationConfiguration, error) {
 	return out, nil
 }
 
-func validate(c *apiserver.AuthenticationConfiguration) error {
-	return validation.ValidateAuthenticationConfiguration(cel.NewDefaultCompiler(), c, []string{IssuerURL}).ToAggregate()
+// validate keeps the issuers of the cluster's own tokens apart from all others.
+func validate(c *apiserver.AuthenticationConfiguration, own []string) error {
+	return validation.ValidateAuthenticationConfiguration(cel.NewDefaultCompiler(), c, own).ToAggregate()
 }
 
 // fromFlags describes the one issuer that flags can name.

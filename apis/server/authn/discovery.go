@@ -1,9 +1,11 @@
 package authn
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -23,13 +25,16 @@ type Mux interface {
 // Discovery serves the OpenID documents by which others verify the tokens.
 // address is the host:port of the server.
 func (i *Issuer) Discovery(mux Mux, address string) error {
+	if u, err := url.Parse(i.config.Issuers[0]); err != nil || u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		return nil //nolint:nilerr // OpenID knows no such issuer, so upstream serves no documents either
+	}
 	keys, err := i.KeySet()
 	if err != nil {
 		return fmt.Errorf("encoding the key set: %w", err)
 	}
 	document, err := json.Marshal(map[string]any{
-		"issuer":                                IssuerURL,
-		"jwks_uri":                              "https://" + address + keySetPath,
+		"issuer":                                i.config.Issuers[0],
+		"jwks_uri":                              cmp.Or(i.config.JWKSURI, "https://"+address+keySetPath),
 		"response_types_supported":              []string{"id_token"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{string(jose.ES256)},

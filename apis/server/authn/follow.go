@@ -60,7 +60,7 @@ func (f *follower) look(ctx context.Context, server string) (changed bool, err e
 	}
 	c, err := decode(data)
 	if err == nil {
-		err = validate(c)
+		err = validate(c, f.issuers.own)
 	}
 	if err == nil && !equality.Semantic.DeepEqual(f.anonymous, c.Anonymous) {
 		err = field.Forbidden(field.NewPath("anonymous"), "changed from initial configuration file")

@@ -18,15 +18,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+
+	"skiff/config"
 )
 
 // Issuer signs and verifies service account tokens with one ES256 key.
 type Issuer struct {
-	key    *ecdsa.PrivateKey
-	keyID  string
-	signer jose.Signer
-	// audiences are those of this API.
-	audiences []string
+	key       *ecdsa.PrivateKey
+	keyID     string
+	signer    jose.Signer
+	config    config.ServiceAccountTokens
+	audiences []string // of this API
 }
 
 // TokenRequest is what a token shall say. At most one of Pod and Secret is set;
@@ -43,8 +45,8 @@ type TokenRequest struct {
 }
 
 // NewIssuer makes an issuer of a key. Its key ID is a digest of the public half.
-// audiences are those of this API; none is the issuer itself.
-func NewIssuer(key *ecdsa.PrivateKey, audiences []string) (*Issuer, error) {
+// audiences are those of this API; none is all issuers.
+func NewIssuer(key *ecdsa.PrivateKey, c config.ServiceAccountTokens, audiences []string) (*Issuer, error) {
 	if key == nil {
 		return nil, errors.New("no service account key")
 	}
@@ -58,10 +60,25 @@ func NewIssuer(key *ecdsa.PrivateKey, audiences []string) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a token signer: %w", err)
 	}
+	c.Issuers = issuersOf(c)
 	if len(audiences) == 0 {
-		audiences = []string{IssuerURL}
+		audiences = c.Issuers
 	}
-	return &Issuer{key, id, signer, audiences}, nil
+	return &Issuer{key, id, signer, c, audiences}, nil
+}
+
+// issuersOf are those whose tokens are the cluster's own.
+func issuersOf(c config.ServiceAccountTokens) []string {
+	if len(c.Issuers) == 0 {
+		return []string{IssuerURL}
+	}
+	return c.Issuers
+}
+
+// Limits answers how long a token may live, 0 for no limit, and whether mounted
+// ones live longer than they say.
+func (i *Issuer) Limits() (longest time.Duration, extend bool) {
+	return i.config.MaxLifetime, i.config.Extend
 }
 
 // Audiences are those of this API, which a token has that names none.
@@ -77,7 +94,7 @@ func (i *Issuer) Issue(_ context.Context, r TokenRequest) (string, time.Time, er
 	}
 	c := claims{
 		Claims: jwt.Claims{
-			Issuer:    IssuerURL,
+			Issuer:    i.config.Issuers[0],
 			Subject:   serviceaccount.MakeUsername(r.ServiceAccount.Namespace, r.ServiceAccount.Name),
 			Audience:  slices.Clone(audiences),
 			Expiry:    jwt.NewNumericDate(expires),

@@ -37,7 +37,7 @@ const (
 type issuers struct {
 	algorithms []string
 	first      *apiserver.AuthenticationConfiguration
-	audiences  authenticator.Audiences // of this API, whose issuers need no OpenID
+	own        []string // issuers of the cluster's own tokens
 
 	current atomic.Pointer[generation]
 	old     sync.WaitGroup // generations that were replaced and not ended yet
@@ -52,8 +52,8 @@ type generation struct {
 	close  func()
 }
 
-func newIssuers(a config.Authentication, first *apiserver.AuthenticationConfiguration, audiences authenticator.Audiences) *issuers {
-	i := &issuers{algorithms: a.OIDC.SigningAlgs, first: first, audiences: audiences}
+func newIssuers(a config.Authentication, first *apiserver.AuthenticationConfiguration) *issuers {
+	i := &issuers{algorithms: a.OIDC.SigningAlgs, first: first, own: issuersOf(a.ServiceAccounts)}
 	if a.ConfigFile != "" {
 		i.algorithms = oidc.AllValidSigningAlgorithms() // whichever fits the issuer's keys
 	}
@@ -128,7 +128,7 @@ func (i *issuers) build(ctx context.Context, c *apiserver.AuthenticationConfigur
 		}
 		clients = append(clients, client)
 		t, err := oidc.New(ctx, oidc.Options{
-			JWTAuthenticator: jwt, Client: client, SupportedSigningAlgs: i.algorithms, DisallowedIssuers: []string{IssuerURL}, APIServerID: server,
+			JWTAuthenticator: jwt, Client: client, SupportedSigningAlgs: i.algorithms, DisallowedIssuers: i.own, APIServerID: server,
 		})
 		if err != nil {
 			g.close()
