@@ -55,6 +55,8 @@ type Etcd struct {
 	compactor compactor
 	clock     paced // of all watch caches
 	closeOnce sync.Once
+	open      sync.RWMutex // held while the store is asked or closed
+	closed    bool
 	closeErr  error
 }
 
@@ -144,6 +146,11 @@ func (e *Etcd) Healthy(ctx context.Context) error {
 
 // Size is how many bytes the store takes on disk.
 func (e *Etcd) Size(ctx context.Context) (int64, error) {
+	e.open.RLock() // a member that is closed can't be asked
+	defer e.open.RUnlock()
+	if e.closed {
+		return 0, errors.New("measuring etcd: it is closed")
+	}
 	c := e.Client.Client
 	endpoint := "" // of the embedded member, which needs none
 	if all := c.Endpoints(); len(all) > 0 {
@@ -159,6 +166,9 @@ func (e *Etcd) Size(ctx context.Context) (int64, error) {
 // Close stops the compactor, the client and the embedded member, in this order.
 func (e *Etcd) Close() error {
 	e.closeOnce.Do(func() {
+		e.open.Lock()
+		defer e.open.Unlock()
+		e.closed = true
 		e.compactor.Stop()
 		if e.Client != nil {
 			// The in-process client has no connection to close; its error says so.
