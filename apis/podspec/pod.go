@@ -14,7 +14,9 @@ import (
 func ValidatePod(p *corev1.Pod) field.ErrorList { return validatePod(p, nil) }
 
 func validatePod(p, old *corev1.Pod) (errs field.ErrorList) {
-	errs = append(errs, validateAnnotations(p.Annotations, &p.Spec, field.NewPath("metadata", "annotations"))...)
+	annotations := field.NewPath("metadata", "annotations")
+	errs = append(errs, validateAnnotations(p.Annotations, &p.Spec, annotations)...)
+	errs = append(errs, validatePodAnnotations(p, old, annotations)...)
 	var before *corev1.PodSpec
 	if old != nil {
 		before = &old.Spec

@@ -5,9 +5,10 @@
 // testdata/NAME.steps has the requests, one after the other; testdata/NAME.answers
 // what kube-apiserver v1.37.2 said, recorded by
 //
-//	go test ./test/semantics -record KUBECONFIG
+//	go test ./test/semantics -run TestSemantics/NAME -record KUBECONFIG
 //
-// against an empty cluster. What differs from run to run (versions, times, uids,
+// against an empty cluster for each file, with Node,RBAC, NodeRestriction and
+// privileged pods. What differs from run to run (versions, times, uids,
 // tokens) is replaced by its place: the first version seen is v1. A difference
 // that is kept on purpose has its reason in kept_test.go.
 package semantics

@@ -32,7 +32,8 @@ var (
 	tooLarge = regexp.MustCompile(`(Too large resource version: \d+), current: \d+`)
 	uid      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	inText   = regexp.MustCompile(`(resourceVersion\W{1,8}|in record \()\d+`)
-	age      = regexp.MustCompile(`^\d+[sm]$`)
+	suffix   = regexp.MustCompile(`(kube-api-access-|^c-|\btwo-)[a-z0-9]{5}`)
+	age      = regexp.MustCompile(`(?m)(^|- )\d+[sm]$`)
 	stamp    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 )
 
@@ -86,12 +87,11 @@ func (p places) managers(v any) any {
 }
 
 func (p places) text(s string) string {
-	if age.MatchString(s) {
-		return "age"
-	}
-	s = uid.ReplaceAllStringFunc(s, func(id string) string { return p.of("uid", id) })
+	s = age.ReplaceAllString(s, "${1}age")
+	s = uid.ReplaceAllString(s, "uid")
 	s = tooOld.ReplaceAllString(s, "too old resource version: $1 (now)")
 	s = tooLarge.ReplaceAllString(s, "$1, current: now")
+	s = suffix.ReplaceAllString(s, "${1}some")
 	s = inText.ReplaceAllString(s, "${1}some")
 	return stamp.ReplaceAllString(s, "time")
 }

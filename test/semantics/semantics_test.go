@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -27,7 +28,7 @@ import (
 var record = flag.String("record", "", "kubeconfig of an empty kube-apiserver; its answers become the recording")
 
 // patience bounds a request that should end by itself.
-const patience = 30 * time.Second
+const patience = 20 * time.Second
 
 // answer is what is compared.
 type answer struct {
@@ -134,7 +135,22 @@ type player struct {
 // headers are those whose answers are compared.
 var headers = []string{"Content-Type", "Content-Encoding", "Warning", "Vary", "Retry-After", "Cache-Control", "Accept-Patch"}
 
-func (p *player) play(ctx context.Context, s step) (answer, error) {
+// play asks once, or until the answer is the one that is waited for.
+func (p *player) play(ctx context.Context, s step) (a answer, err error) {
+	if s.eventually == "" {
+		return p.ask(ctx, s)
+	}
+	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		if a, err = p.ask(ctx, s); err != nil {
+			return false, err
+		}
+		data, err := json.Marshal(a.Body)
+		return strings.Contains(string(data), s.eventually), err
+	})
+	return a, err
+}
+
+func (p *player) ask(ctx context.Context, s step) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	header := slices.Clone(s.header)

@@ -13,6 +13,7 @@ type step struct {
 	captures                 map[string]string // dotted path in the answer, by name
 	watch                    bool              // read events until the server ends
 	until                    string            // or until an event has this in it
+	eventually               string            // ask until the answer has this in it
 }
 
 // readSteps reads a file of steps:
@@ -23,6 +24,7 @@ type step struct {
 //	capture NAME = path      any number
 //	watch                    read events
 //	until TEXT               of a watch: until an event has TEXT in it
+//	eventually TEXT          ask until the answer has TEXT in it: caches fill later
 //
 //	the body, after an empty line
 func readSteps(path string) ([]step, error) {
@@ -62,6 +64,8 @@ func (s *step) directive(line string) error {
 		s.watch = true
 	case word == "until":
 		s.watch, s.until = true, rest
+	case word == "eventually":
+		s.eventually = rest
 	case strings.HasSuffix(word, ":"):
 		s.header = append(s.header, strings.TrimSuffix(word, ":"), rest)
 	case strings.HasPrefix(line, "#"):

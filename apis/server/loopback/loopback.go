@@ -83,12 +83,16 @@ func (t *Transport) end(w *response) {
 // the groups and of system:authenticated. Built-in types travel as protobuf.
 // There is no client-side rate limit: priority and fairness does that better.
 func (t *Transport) Config(name string, groups ...string) *rest.Config {
+	agent := "skiff/" + name
+	if name == user.APIServerUser {
+		agent = "kube-apiserver" // what manages the fields of the system's own objects
+	}
 	id := &user.DefaultInfo{Name: name, Groups: append(slices.Clone(groups), user.AllAuthenticated)}
 	return &rest.Config{
 		Host:      host,
 		Transport: client{t, id},
 		QPS:       -1,
-		UserAgent: "skiff/" + name,
+		UserAgent: agent,
 		ContentConfig: rest.ContentConfig{
 			ContentType:        "application/vnd.kubernetes.protobuf",
 			AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",

@@ -121,6 +121,9 @@ func refuse(a admission.Attributes, result *admissionv1.AdmissionResponse) error
 		status.ErrStatus.Message = result.Result.Message
 	}
 	if d := result.Result.Details; d != nil && status.ErrStatus.Details != nil {
+		if d.Kind != "" {
+			status.ErrStatus.Details.Kind = d.Kind
+		}
 		status.ErrStatus.Details.Causes = append(status.ErrStatus.Details.Causes, d.Causes...)
 	}
 	if result.Result.Code != 0 {

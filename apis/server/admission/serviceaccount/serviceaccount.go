@@ -60,8 +60,11 @@ func New(i informers.SharedInformerFactory, client kubernetes.Interface, name fu
 // Admit implements admission.MutationInterface.
 func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	pod, ok := podOf(a, admission.Create, "")
-	if !ok || isMirror(pod) {
+	if !ok {
 		return nil
+	}
+	if isMirror(pod) {
+		return mirror(a, pod) // before it is validated
 	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = defaultName

@@ -78,8 +78,11 @@ func (z *Authorizer) Authorize(ctx context.Context, a authorizer.Attributes) (au
 		return authorizer.DecisionNoOpinion, fmt.Sprintf("unknown node for user %q", a.GetUser().GetName()), nil
 	}
 	reason := z.refuse(ctx, node, a)
-	if reason == "" {
+	switch reason {
+	case "":
 		return authorizer.DecisionAllow, "", nil
+	case unsaid:
+		reason = ""
 	}
 	return authorizer.DecisionNoOpinion, reason, nil
 }

@@ -19,6 +19,9 @@ type question struct {
 	a    authorizer.Attributes
 }
 
+// unsaid is the reason of a refusal that Kubernetes gives none for.
+const unsaid = "unsaid"
+
 func (q question) byRules() string {
 	if q.z.rulesAllow(q.a) {
 		return ""
@@ -32,7 +35,7 @@ func (q question) related(holds func() bool, verbs ...string) string {
 	case !slices.Contains(verbs, q.a.GetVerb()):
 		return fmt.Sprintf("can only %v resources of this type", verbs)
 	case q.a.GetName() == "":
-		return "can only access an individual resource of this type"
+		return "No Object name found"
 	case !holds():
 		return fmt.Sprintf("no relationship found between node '%s' and this object", q.node)
 	}
@@ -119,7 +122,7 @@ func (q question) nodes() string {
 		}
 		return fmt.Sprintf("node '%s' cannot read '%s', only its own Node object", q.node, q.a.GetName())
 	}
-	return "cannot do this to nodes"
+	return unsaid
 }
 
 func (q question) podsOf() string {
