@@ -149,7 +149,7 @@ func FuzzPath(f *testing.F) {
 	t := start(f)
 	for _, s := range []string{
 		"/", "/api", "/api/v1/namespaces/default/pods/x/log?container=c&tailLines=-1", "/apis/apps/v1/namespaces//deployments", "/api/v1/namespaces/default/services/https:x:y/proxy/z",
-		"/api/v1/watch/pods?timeoutSeconds=0", "/openapi/v3/api/v1?hash=x", "/version?timeout=x", "/apis/x.y/v1/z", "/api/v1/nodes/n/proxy/%2e%2e", "/healthz/etcd?verbose&exclude=x", "/api/v1/namespaces/default/pods/p/exec?command=a", "/metrics/slis", "/debug/api_priority_and_fairness/dump_queues", "/logs", "/.well-known/openid-configuration",
+		"/api/v1/watch/pods?timeoutSeconds=0", "/openapi/v3/api/v1?hash=x", "/version?timeout=x", "/apis/x.y/v1/z", "/api/v1/nodes/n/proxy/%2e%2e", "/healthz/etcd?verbose&exclude=x", "/api/v1/namespaces/default/pods/p/exec?command=a", "/metrics", "/metrics/slis", "/debug/api_priority_and_fairness/dump_queues", "/logs", "/.well-known/openid-configuration",
 	} {
 		f.Add(uint8(0), s)
 		f.Add(uint8(1), s)
