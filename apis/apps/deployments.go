@@ -61,11 +61,12 @@ func deployments() resource.Definition[*appsv1.Deployment] {
 		Changed: func(obj, old D) bool {
 			return !equality.Semantic.DeepEqual(obj.Spec, old.Spec) || !equality.Semantic.DeepEqual(obj.Annotations, old.Annotations)
 		},
-		Status:         func(d D) any { return &d.Status },
-		PrepareStatus:  func(_ context.Context, obj, old D) { obj.Labels = old.Labels },
-		ValidateStatus: validateDeploymentStatus,
-		Columns:        columns,
-		Subresources:   map[string]func(*registry.Store) rest.Storage{"scale": scale.Endpoint},
+		Status:            func(d D) any { return &d.Status },
+		PrepareStatus:     func(_ context.Context, obj, old D) { obj.Labels = old.Labels },
+		StatusResetFields: []string{"spec", "metadata.labels"},
+		ValidateStatus:    validateDeploymentStatus,
+		Columns:           columns,
+		Subresources:      map[string]func(*registry.Store) rest.Storage{"scale": scale.Endpoint},
 	}
 }
 

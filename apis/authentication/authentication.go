@@ -10,6 +10,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
 	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
@@ -86,6 +87,7 @@ func reviewSelf(ctx context.Context, review *authenticationv1.SelfSubjectReview)
 	if !ok {
 		return nil, apierrors.NewInternalError(errors.New("no user found in request context"))
 	}
+	review.CreationTimestamp = metav1.Now()
 	review.Status.UserInfo = describe(u)
 	return review, nil
 }

@@ -103,23 +103,24 @@ func (d Deps) reviewRules(ctx context.Context, r *authorizationv1.SelfSubjectRul
 		return nil, apierrors.NewBadRequest("no namespace on request")
 	}
 	resources, urls, incomplete, err := d.Rules.RulesFor(ctx, u, r.Spec.Namespace)
-	r.Status = authorizationv1.SubjectRulesReviewStatus{
+	out := &authorizationv1.SelfSubjectRulesReview{} // the answer doesn't repeat the question
+	out.Status = authorizationv1.SubjectRulesReviewStatus{
 		ResourceRules:    []authorizationv1.ResourceRule{},
 		NonResourceRules: []authorizationv1.NonResourceRule{},
 		Incomplete:       incomplete,
 	}
 	for _, rule := range resources {
-		r.Status.ResourceRules = append(r.Status.ResourceRules, authorizationv1.ResourceRule{
+		out.Status.ResourceRules = append(out.Status.ResourceRules, authorizationv1.ResourceRule{
 			Verbs: rule.GetVerbs(), APIGroups: rule.GetAPIGroups(), Resources: rule.GetResources(), ResourceNames: rule.GetResourceNames(),
 		})
 	}
 	for _, rule := range urls {
-		r.Status.NonResourceRules = append(r.Status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: rule.GetVerbs(), NonResourceURLs: rule.GetNonResourceURLs()})
+		out.Status.NonResourceRules = append(out.Status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: rule.GetVerbs(), NonResourceURLs: rule.GetNonResourceURLs()})
 	}
 	if err != nil {
-		r.Status.EvaluationError = err.Error()
+		out.Status.EvaluationError = err.Error()
 	}
-	return r, nil
+	return out, nil
 }
 
 // decide asks the authorizer; what could not be evaluated is part of the answer.

@@ -58,11 +58,8 @@ func validateSpec(s *authorizationv1.SubjectAccessReviewSpec, at *field.Path) fi
 }
 
 func validateOne(a *authorizationv1.ResourceAttributes, url *authorizationv1.NonResourceAttributes, at *field.Path) (errs field.ErrorList) {
-	if a != nil && url != nil {
-		errs = append(errs, field.Invalid(at.Child("nonResourceAttributes"), validate.GoNames{Value: url}, "cannot be specified in combination with resourceAttributes"))
-	}
-	if a == nil && url == nil {
-		errs = append(errs, field.Invalid(at.Child("resourceAttributes"), url, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	if (a == nil) == (url == nil) {
+		errs = append(errs, field.Invalid(at, validate.GoNames{Value: url}, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
 	}
 	return errs
 }

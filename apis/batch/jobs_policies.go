@@ -163,28 +163,67 @@ func countIndexes(text string, completions int32) (total int32, err error) {
 		return 0, nil
 	}
 	last := int32(-1)
-	for _, interval := range strings.Split(text, ",") {
-		parts := strings.Split(interval, "-")
-		if len(parts) > 2 {
-			return 0, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", interval)
+	for _, part := range strings.Split(text, ",") {
+		v, err := parseInterval(part, completions)
+		if err != nil {
+			return 0, err
 		}
-		for i, part := range parts {
-			n, err := strconv.Atoi(part)
-			switch {
-			case err != nil:
-				return 0, fmt.Errorf("cannot convert string to integer for index: %q", part)
-			case int32(n) <= last: //nolint:gosec // bounded below
-				return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, n)
-			case n >= int(completions):
-				return 0, fmt.Errorf("too large index: %q", part)
-			}
-			if i == 0 {
-				total++
-			} else {
-				total += int32(n) - last //nolint:gosec // bounded above
-			}
-			last = int32(n) //nolint:gosec // bounded above
+		if v.first <= last {
+			return 0, fmt.Errorf("non-increasing order, previous: %d, current: %d", last, v.first)
 		}
+		total += v.last - v.first + 1
+		last = v.last
 	}
 	return total, nil
+}
+
+// interval is a range of indexes, both ends included.
+type interval struct{ first, last int32 }
+
+// parseInterval reads "3" or "3-5", below completions.
+func parseInterval(text string, completions int32) (out interval, err error) {
+	parts := strings.Split(text, "-")
+	if len(parts) > 2 {
+		return out, fmt.Errorf("the fragment %q violates the requirement that an index interval can have at most two parts separated by '-'", text)
+	}
+	for i, part := range parts {
+		n, err := strconv.Atoi(part)
+		switch {
+		case err != nil:
+			return out, fmt.Errorf("cannot convert string to integer for index: %q", part)
+		case n >= int(completions):
+			return out, fmt.Errorf("too large index: %q", part)
+		case i == 1 && int(out.first) >= n:
+			return out, fmt.Errorf("non-increasing order, previous: %d, current: %d", out.first, n)
+		}
+		if out.last = int32(n); i == 0 { //nolint:gosec // below completions
+			out.first = out.last
+		}
+	}
+	return out, nil
+}
+
+// indexIntervals are those of a list that can be read.
+func indexIntervals(text string, completions int32) (out []interval) {
+	for _, part := range strings.Split(text, ",") {
+		if v, err := parseInterval(part, completions); err == nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// overlap is the first index that is in both of two ordered lists.
+func overlap(a, b []interval) (int32, bool) {
+	for len(a) > 0 && len(b) > 0 {
+		switch x, y := a[0], b[0]; {
+		case x.first <= y.last && y.first <= x.last:
+			return max(x.first, y.first), true
+		case x.first <= y.first:
+			a = a[1:]
+		default:
+			b = b[1:]
+		}
+	}
+	return 0, false
 }

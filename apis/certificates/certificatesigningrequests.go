@@ -71,7 +71,23 @@ func prepareCSR(ctx context.Context, obj, old csr) {
 
 // prepareCSRStatus keeps what only an approver may decide.
 func prepareCSRStatus(_ context.Context, obj, old csr) {
+	keepConditions(obj, old, approved)
+	keepConditions(obj, old, denied)
 	stampConditions(obj.Status.Conditions, old.Status.Conditions)
+}
+
+// keepConditions puts the conditions of a kind back as they were; validation
+// says so when there are more or fewer.
+func keepConditions(obj, old csr, kind certificatesv1.RequestConditionType) {
+	was := conditionsOf(old, kind)
+	if len(conditionsOf(obj, kind)) != len(was) {
+		return
+	}
+	for i := range obj.Status.Conditions {
+		if c := &obj.Status.Conditions[i]; c.Type == kind {
+			*c, was = was[0], was[1:]
+		}
+	}
 }
 
 // stampConditions dates conditions that say something new.

@@ -15,13 +15,13 @@ import (
 // newApproval builds /approval, through which alone a request is approved or denied.
 func newApproval(store *registry.Store) rest.Storage {
 	sub := *store
-	s := approvalStrategy{store.UpdateStrategy}
+	s := approvalStrategy{resource.NewPart(store.UpdateStrategy)}
 	sub.UpdateStrategy, sub.ResetFieldsStrategy = s, s
 	return resource.NewUpdateEndpoint(&sub)
 }
 
 // approvalStrategy lets an update change nothing but the conditions.
-type approvalStrategy struct{ rest.RESTUpdateStrategy }
+type approvalStrategy struct{ resource.Part }
 
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
 func (approvalStrategy) PrepareForUpdate(_ context.Context, o, oldObj runtime.Object) {

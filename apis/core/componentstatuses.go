@@ -76,7 +76,7 @@ func (e componentEndpoint) ShortNames() []string    { return []string{"cs"} }
 func (e componentEndpoint) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
 	check, ok := e.health[name]
 	if !ok {
-		return nil, apierrors.NewNotFound(corev1.Resource("componentstatuses"), name)
+		return nil, apierrors.NewNotFound(corev1.Resource("componentstatus"), name)
 	}
 	s := componentStatus(ctx, name, check)
 	return &s, nil

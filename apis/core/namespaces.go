@@ -83,20 +83,20 @@ func validateNamespace(_ context.Context, obj, old *corev1.Namespace) field.Erro
 	if old != nil {
 		return nil
 	}
-	return validateNamespaceFinalizers(obj)
+	path := field.NewPath("spec", "finalizers")
+	return validateNamespaceFinalizers(obj, func(int) *field.Path { return path })
 }
 
-func validateNamespaceFinalizers(obj *corev1.Namespace) (errs field.ErrorList) {
-	path := field.NewPath("spec", "finalizers")
-	for _, f := range obj.Spec.Finalizers {
-		errs = append(errs, validate.QualifiedName(string(f), path)...)
-		errs = append(errs, validate.StandardFinalizer(string(f), path)...)
+func validateNamespaceFinalizers(obj *corev1.Namespace, at func(int) *field.Path) (errs field.ErrorList) {
+	for i, f := range obj.Spec.Finalizers {
+		errs = append(errs, validate.QualifiedName(string(f), at(i))...)
+		errs = append(errs, validate.StandardFinalizer(string(f), at(i))...)
 	}
 	return errs
 }
 
 func validateNamespaceStatus(_ context.Context, obj, _ *corev1.Namespace) field.ErrorList {
-	path := field.NewPath("status", "phase")
+	path := field.NewPath("status", "Phase")
 	switch {
 	case obj.DeletionTimestamp.IsZero() && obj.Status.Phase != corev1.NamespaceActive:
 		return field.ErrorList{field.Invalid(path, obj.Status.Phase, "may only be 'Active' if `deletionTimestamp` is empty")}

@@ -157,11 +157,15 @@ func deleteFinalizers(have []string, o *metav1.DeleteOptions) []string {
 // finalizeEndpoint updates spec.finalizers and nothing else.
 type finalizeEndpoint struct{ store *registry.Store }
 
-var _ rest.Updater = finalizeEndpoint{}
+var (
+	_ rest.Updater             = finalizeEndpoint{}
+	_ rest.ResetFieldsStrategy = finalizeEndpoint{}
+)
 
 func newFinalizeEndpoint(main *registry.Store) rest.Storage {
 	store := *main
-	store.UpdateStrategy = finalizeStrategy{main.UpdateStrategy}
+	s := finalizeStrategy{resource.NewPart(main.UpdateStrategy)}
+	store.UpdateStrategy, store.ResetFieldsStrategy = s, s
 	return finalizeEndpoint{&store}
 }
 
@@ -170,4 +174,8 @@ func (e finalizeEndpoint) Destroy()            {}
 
 func (e finalizeEndpoint) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, cv rest.ValidateObjectFunc, uv rest.ValidateObjectUpdateFunc, _ bool, o *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	return e.store.Update(ctx, name, info, cv, uv, false, o)
+}
+
+func (e finalizeEndpoint) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return e.store.GetResetFields()
 }

@@ -88,9 +88,17 @@ func nodeColumns() []resource.Column[*corev1.Node] {
 		{Name: "Internal-IP", Type: "string", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Value: nodeAddress(corev1.NodeInternalIP)},
 		{Name: "External-IP", Type: "string", Priority: 1, Help: corev1.NodeStatus{}.SwaggerDoc()["addresses"], Value: nodeAddress(corev1.NodeExternalIP)},
 		{Name: "OS-Image", Type: "string", Priority: 1, Help: info["osImage"], Value: func(n node) any { return orUnknown(n.Status.NodeInfo.OSImage) }},
-		{Name: "Kernel-Version", Type: "string", Priority: 1, Help: info["kernelVersion"], Value: func(n node) any { return orUnknown(n.Status.NodeInfo.KernelVersion) }},
+		{Name: "Kernel-Version", Type: "string", Priority: 1, Help: info["kernelVersion"], Value: func(n node) any { return kernelOf(&n.Status.NodeInfo) }},
 		{Name: "Container-Runtime", Type: "string", Priority: 1, Help: info["containerRuntimeVersion"], Value: func(n node) any { return orUnknown(n.Status.NodeInfo.ContainerRuntimeVersion) }},
 	}
+}
+
+// kernelOf is the kernel's version, and for what processors.
+func kernelOf(s *corev1.NodeSystemInfo) string {
+	if s.Architecture == "" {
+		return orUnknown(s.KernelVersion)
+	}
+	return orUnknown(s.KernelVersion) + " (" + s.Architecture + ")"
 }
 
 func orUnknown(s string) string {

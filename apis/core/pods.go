@@ -19,7 +19,7 @@ import (
 )
 
 func pods(deps Deps) resource.Resource {
-	return withBindings{resource.Definition[*corev1.Pod]{
+	return podResource{resource.Definition[*corev1.Pod]{
 		Resource:      corev1.SchemeGroupVersion.WithResource("pods"),
 		Kind:          "Pod",
 		ReturnDeleted: true,
@@ -31,6 +31,7 @@ func pods(deps Deps) resource.Resource {
 		Types: map[schema.GroupVersion][]runtime.Object{
 			corev1.SchemeGroupVersion:   {&corev1.Binding{}, &corev1.PodLogOptions{}, &corev1.PodExecOptions{}, &corev1.PodAttachOptions{}, &corev1.PodPortForwardOptions{}, &corev1.PodProxyOptions{}},
 			policyv1.SchemeGroupVersion: {&policyv1.Eviction{}},
+			policyBeta:                  {&policyv1.Eviction{}},
 		},
 		Name:     apivalidation.NameIsDNSSubdomain,
 		Default:  defaultPod,
@@ -46,15 +47,17 @@ func pods(deps Deps) resource.Resource {
 		Status:            func(p *corev1.Pod) any { return &p.Status },
 		PrepareStatus:     preparePodStatus,
 		ValidateStatus:    validatePodStatus,
+		WarnStatus:        func(_ context.Context, p, _ *corev1.Pod) []string { return podspec.StatusWarnings(&p.Status) },
 		StatusResetFields: []string{"spec", "metadata.deletionTimestamp", "metadata.ownerReferences"},
 		Fields:            podFields,
 		FieldAliases:      map[string]string{"spec.host": "spec.nodeName"},
 		Indexed:           []string{"spec.nodeName"},
 		GracefulDelete:    podGrace,
 		Columns:           podColumns(),
+		RowConditions:     podEnd,
 		Subresources: map[string]func(*registry.Store) rest.Storage{
 			"binding":             func(s *registry.Store) rest.Storage { return bindingEndpoint{s} },
-			"eviction":            func(s *registry.Store) rest.Storage { return evictionEndpoint{s, deps.Client} },
+			"eviction":            func(s *registry.Store) rest.Storage { return evictionEndpoint{store: s, client: deps.Client} },
 			"ephemeralcontainers": newEphemeralEndpoint,
 			"resize":              newResizeEndpoint,
 			"log":                 func(s *registry.Store) rest.Storage { return logEndpoint{s, deps.Kubelet} },
@@ -98,9 +101,6 @@ func defaultPod(p *corev1.Pod) {
 	if s.PodIP == "" && len(s.PodIPs) > 0 {
 		s.PodIP = s.PodIPs[0].IP
 	}
-	if s.HostIP != "" && len(s.HostIPs) == 0 {
-		s.HostIPs = []corev1.HostIP{{IP: s.HostIP}}
-	}
 }
 
 func preparePod(_ context.Context, p, old *corev1.Pod) {
@@ -128,7 +128,8 @@ func preparePod(_ context.Context, p, old *corev1.Pod) {
 func preparePodStatus(_ context.Context, p, old *corev1.Pod) {
 	p.DeletionTimestamp = nil
 	p.OwnerReferences = old.OwnerReferences
-	p.Status.QOSClass = old.Status.QOSClass
+	podspec.KeepStatus(&p.Status, &old.Status)
+	podspec.DropStatus(&p.Status)
 }
 
 // podGrace gives a pod that may be running its time to end.

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,10 +25,17 @@ import (
 // bindingEndpoint serves pods/NAME/binding: it gives a pod its node.
 type bindingEndpoint struct{ store *registry.Store }
 
-var _ rest.NamedCreater = bindingEndpoint{}
+var (
+	_ rest.NamedCreater                   = bindingEndpoint{}
+	_ rest.SubresourceObjectMetaPreserver = bindingEndpoint{}
+)
 
 func (e bindingEndpoint) New() runtime.Object { return &corev1.Binding{} }
 func (e bindingEndpoint) Destroy()            {}
+
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate keeps the uid and the
+// version that were sent: the pod must have them.
+func (e bindingEndpoint) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
 
 func (e bindingEndpoint) Create(ctx context.Context, name string, obj runtime.Object, valid rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
 	b, ok := obj.(*corev1.Binding)
@@ -38,7 +46,7 @@ func (e bindingEndpoint) Create(ctx context.Context, name string, obj runtime.Ob
 		return nil, apierrors.NewBadRequest("name in URL does not match name in Binding object")
 	}
 	if errs := validateBinding(b); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "Binding"}, name, errs)
+		return nil, errs.ToAggregate()
 	}
 	if valid != nil {
 		if err := valid(ctx, b.DeepCopyObject()); err != nil {
@@ -99,24 +107,18 @@ func bound(p *corev1.Pod, b *corev1.Binding) (*corev1.Pod, error) {
 	case len(p.Spec.SchedulingGates) > 0:
 		return nil, fmt.Errorf("pod %v has non-empty .spec.schedulingGates", p.Name)
 	}
-	p.Spec.NodeName = b.Target.Name
-	p.Generation++
-	for k, v := range b.Annotations {
-		if p.Annotations == nil {
-			p.Annotations = map[string]string{}
-		}
-		p.Annotations[k] = v
-	}
-	for _, k := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
-		if v, ok := b.Labels[k]; ok {
-			if p.Labels == nil {
-				p.Labels = map[string]string{}
-			}
-			p.Labels[k] = v
-		}
-	}
+	p.Spec.NodeName, p.Status.NominatedNodeName = b.Target.Name, ""
+	merge(&p.Annotations, b.Annotations)
+	merge(&p.Labels, b.Labels)
 	setCondition(&p.Status, corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 	return p, nil
+}
+
+func merge(to *map[string]string, from map[string]string) {
+	if *to == nil && len(from) > 0 {
+		*to = map[string]string{}
+	}
+	maps.Copy(*to, from)
 }
 
 // setCondition writes a condition; its transition time is now when its status changes.
@@ -151,17 +153,21 @@ func (e bindingCollection) Create(ctx context.Context, obj runtime.Object, valid
 	return e.bindingEndpoint.Create(ctx, meta.GetName(), obj, valid, o)
 }
 
-// withBindings serves the collection of bindings beside the pods.
-type withBindings struct {
+// podResource serves the collection of bindings beside the pods, and lets
+// evictions write the status.
+type podResource struct {
 	resource.Definition[*corev1.Pod]
 }
 
 // Storage implements resource.Resource.
-func (r withBindings) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter) (map[string]rest.Storage, error) {
+func (r podResource) Storage(s *runtime.Scheme, opts generic.RESTOptionsGetter) (map[string]rest.Storage, error) {
 	out, err := r.Definition.Storage(s, opts)
 	if err != nil {
 		return nil, err
 	}
 	out["bindings"] = bindingCollection{out["pods/binding"].(bindingEndpoint)}
+	evictions := out["pods/eviction"].(evictionEndpoint)
+	evictions.status = out["pods/status"].(rest.Updater)
+	out["pods/eviction"] = evictions
 	return out, nil
 }

@@ -100,9 +100,6 @@ func logQuery(o *corev1.PodLogOptions) url.Values {
 	if o.SinceTime != nil {
 		q.Set("sinceTime", o.SinceTime.Format(time.RFC3339))
 	}
-	if o.Stream != nil && *o.Stream != corev1.LogStreamAll {
-		q.Set("stream", *o.Stream)
-	}
 	return q
 }
 
@@ -119,11 +116,8 @@ func validateLogOptions(o *corev1.PodLogOptions) (errs field.ErrorList) {
 	case o.SinceSeconds != nil && *o.SinceSeconds < 1:
 		errs = append(errs, field.Invalid(field.NewPath("sinceSeconds"), *o.SinceSeconds, "must be greater than 0"))
 	}
-	if o.Stream != nil {
-		errs = append(errs, validate.Enum(*o.Stream, field.NewPath("stream"), corev1.LogStreamAll, corev1.LogStreamStderr, corev1.LogStreamStdout)...)
-		if *o.Stream != corev1.LogStreamAll && o.TailLines != nil {
-			errs = append(errs, field.Forbidden(field.NewPath(""), "`tailLines` and specific `stream` are mutually exclusive for now"))
-		}
+	if o.Stream != nil { // KEP-3288, off by default
+		errs = append(errs, field.Forbidden(field.NewPath("stream"), "may not be specified"))
 	}
 	return errs
 }

@@ -194,3 +194,17 @@ func podReady(p *corev1.Pod) bool {
 	}
 	return false
 }
+
+// podEnd tells that the pod will do nothing more.
+func podEnd(p *corev1.Pod) []metav1.TableRowCondition {
+	var text string
+	switch p.Status.Phase {
+	case corev1.PodSucceeded:
+		text = "The pod has completed successfully."
+	case corev1.PodFailed:
+		text = "The pod failed."
+	default:
+		return nil
+	}
+	return []metav1.TableRowCondition{{Type: metav1.RowCompleted, Status: metav1.ConditionTrue, Reason: string(p.Status.Phase), Message: text}}
+}

@@ -4,11 +4,11 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"skiff/apis/podspec"
 	"skiff/apis/resource"
@@ -17,10 +17,9 @@ import (
 
 // partStrategy updates one part of a pod: all else is put back first.
 type partStrategy struct {
-	rest.RESTUpdateStrategy
+	resource.Part
 	take     func(now, sent *corev1.Pod) // copies the part from what was sent
 	validate func(now, old *corev1.Pod) field.ErrorList
-	reset    *fieldpath.Set
 }
 
 // PrepareForUpdate implements rest.RESTUpdateStrategy.
@@ -30,6 +29,7 @@ func (s partStrategy) PrepareForUpdate(_ context.Context, o, oldObj runtime.Obje
 	// what the update is checked and attributed by stays as sent
 	now.ResourceVersion, now.UID, now.ManagedFields = sent.ResourceVersion, sent.UID, sent.ManagedFields
 	s.take(now, sent)
+	podspec.Drop(&now.Spec, &old.Spec)
 	if !same.Meaning(&now.Spec, &old.Spec) {
 		now.Generation = old.Generation + 1
 	}
@@ -46,51 +46,52 @@ func (s partStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.
 	return nil
 }
 
-// GetResetFields implements rest.ResetFieldsStrategy.
-func (s partStrategy) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
-	return map[fieldpath.APIVersion]*fieldpath.Set{"v1": s.reset}
+// partEndpoint serves a part of a pod. It has no fields to reset: all that was
+// sent counts as the sender's.
+type partEndpoint struct{ endpoint resource.UpdateEndpoint }
+
+var _ rest.Patcher = partEndpoint{}
+
+func newPartEndpoint(main *registry.Store, s partStrategy) rest.Storage {
+	store := *main
+	s.Part = resource.NewPart(main.UpdateStrategy)
+	store.UpdateStrategy = s
+	return partEndpoint{resource.NewUpdateEndpoint(&store)}
 }
 
-func partEndpoint(main *registry.Store, s partStrategy) rest.Storage {
-	store := *main
-	s.RESTUpdateStrategy = main.UpdateStrategy
-	store.UpdateStrategy, store.ResetFieldsStrategy = s, s
-	return resource.NewUpdateEndpoint(&store)
+// New implements rest.Storage.
+func (e partEndpoint) New() runtime.Object { return e.endpoint.New() }
+
+// Destroy implements rest.Storage.
+func (e partEndpoint) Destroy() {}
+
+// Get implements rest.Getter.
+func (e partEndpoint) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
+	return e.endpoint.Get(ctx, name, o)
+}
+
+// Update implements rest.Updater.
+func (e partEndpoint) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, cv rest.ValidateObjectFunc, uv rest.ValidateObjectUpdateFunc, create bool, o *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	return e.endpoint.Update(ctx, name, info, cv, uv, create, o)
+}
+
+// ConvertToTable implements rest.TableConvertor.
+func (e partEndpoint) ConvertToTable(ctx context.Context, obj, opts runtime.Object) (*metav1.Table, error) {
+	return e.endpoint.ConvertToTable(ctx, obj, opts)
 }
 
 // newEphemeralEndpoint serves pods/NAME/ephemeralcontainers.
 func newEphemeralEndpoint(main *registry.Store) rest.Storage {
-	all := fieldpath.NewSet(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("status"), fieldpath.MakePathOrDie("metadata"))
-	return partEndpoint(main, partStrategy{
-		take: func(now, sent *corev1.Pod) {
-			now.Spec.EphemeralContainers = sent.Spec.EphemeralContainers
-			podspec.Drop(&now.Spec, nil)
-		},
+	return newPartEndpoint(main, partStrategy{
+		take:     func(now, sent *corev1.Pod) { now.Spec.EphemeralContainers = sent.Spec.EphemeralContainers },
 		validate: podspec.ValidateEphemeralUpdate,
-		reset:    all.Difference(fieldpath.NewSet(fieldpath.MakePathOrDie("spec", "ephemeralContainers"))),
 	})
 }
 
 // newResizeEndpoint serves pods/NAME/resize.
 func newResizeEndpoint(main *registry.Store) rest.Storage {
-	return partEndpoint(main, partStrategy{
-		take: func(now, sent *corev1.Pod) {
-			takeResources(now.Spec.Containers, sent.Spec.Containers)
-			takeResources(now.Spec.InitContainers, sent.Spec.InitContainers)
-		},
+	return newPartEndpoint(main, partStrategy{
+		take:     func(now, sent *corev1.Pod) { podspec.TakeResources(&now.Spec, &sent.Spec) },
 		validate: podspec.ValidateResize,
-		reset:    fieldpath.NewSet(fieldpath.MakePathOrDie("status")),
 	})
-}
-
-// takeResources copies resources and their resize policy, container by container.
-func takeResources(now, sent []corev1.Container) {
-	if len(now) != len(sent) {
-		return
-	}
-	for i := range now {
-		if now[i].Name == sent[i].Name {
-			now[i].Resources, now[i].ResizePolicy = sent[i].Resources, sent[i].ResizePolicy
-		}
-	}
 }

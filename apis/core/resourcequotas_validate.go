@@ -107,7 +107,7 @@ func validateScopeSelector(s *corev1.ResourceQuotaSpec, spec *field.Path) (errs 
 		}
 		for _, k := range slices.Sorted(maps.Keys(s.Hard)) {
 			if podspec.StandardQuotaResource(k) && !scopeCovers(e.ScopeName, k) {
-				errs = append(errs, field.Invalid(path, s.ScopeSelector, "unsupported scope applied to resource"))
+				errs = append(errs, field.Invalid(path, validate.GoNames{Value: s.ScopeSelector}, "unsupported scope applied to resource"))
 			}
 		}
 		errs = append(errs, validateScopeExpression(e, path)...)

@@ -24,9 +24,13 @@ func serviceAccounts(deps Deps) resource.Resource {
 		Object:        &corev1.ServiceAccount{},
 		List:          &corev1.ServiceAccountList{},
 		Types:         map[schema.GroupVersion][]runtime.Object{authenticationv1.SchemeGroupVersion: {&authenticationv1.TokenRequest{}}},
-		Name:          apivalidation.NameIsDNSSubdomain,
-		Prepare:       prepareServiceAccount,
-		Columns:       []resource.Column[*corev1.ServiceAccount]{resource.NameColumn[*corev1.ServiceAccount]()},
+		Register: func(s *runtime.Scheme) error {
+			s.AddTypeDefaultingFunc(&authenticationv1.TokenRequest{}, func(o any) { defaultTokenRequest(o.(*authenticationv1.TokenRequest)) })
+			return nil
+		},
+		Name:    apivalidation.NameIsDNSSubdomain,
+		Prepare: prepareServiceAccount,
+		Columns: []resource.Column[*corev1.ServiceAccount]{resource.NameColumn[*corev1.ServiceAccount]()},
 		Subresources: map[string]func(*registry.Store) rest.Storage{
 			"token": func(s *registry.Store) rest.Storage { return tokenEndpoint{accounts: s, deps: deps} },
 		},

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,10 +14,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
-	"k8s.io/apiserver/pkg/util/dryrun"
 	"k8s.io/apiserver/pkg/warning"
+	"k8s.io/utils/ptr"
 )
 
 const (
@@ -37,46 +37,58 @@ type tokenEndpoint struct {
 }
 
 var (
-	_ rest.NamedCreater             = tokenEndpoint{}
-	_ rest.GroupVersionKindProvider = tokenEndpoint{}
+	_ rest.NamedCreater                   = tokenEndpoint{}
+	_ rest.GroupVersionKindProvider       = tokenEndpoint{}
+	_ rest.SubresourceObjectMetaPreserver = tokenEndpoint{}
 )
 
 func (e tokenEndpoint) New() runtime.Object { return &authenticationv1.TokenRequest{} }
 func (e tokenEndpoint) Destroy()            {}
 
+// PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate keeps the uid that
+// was sent: the account must have it.
+func (e tokenEndpoint) PreserveRequestObjectMetaSystemFieldsOnSubresourceCreate() bool { return true }
+
 func (e tokenEndpoint) GroupVersionKind(schema.GroupVersion) schema.GroupVersionKind {
 	return authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
 }
 
-func (e tokenEndpoint) Create(ctx context.Context, name string, obj runtime.Object, valid rest.ValidateObjectFunc, o *metav1.CreateOptions) (runtime.Object, error) {
+func defaultTokenRequest(r *authenticationv1.TokenRequest) {
+	if r.Spec.ExpirationSeconds == nil {
+		r.Spec.ExpirationSeconds = ptr.To(int64(time.Hour / time.Second))
+	}
+}
+
+func (e tokenEndpoint) Create(ctx context.Context, name string, obj runtime.Object, valid rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	req, ok := obj.(*authenticationv1.TokenRequest)
 	if !ok {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest: %T", obj))
+	}
+	namespace, _ := genericrequest.NamespaceFrom(ctx)
+	meta := field.NewPath("metadata")
+	if req.Name != "" && req.Name != name {
+		return nil, tokenInvalid(name, field.Invalid(meta.Child("name"), req.Name, "must match the service account name if specified"))
+	}
+	if req.Namespace != "" && req.Namespace != namespace {
+		return nil, tokenInvalid(name, field.Invalid(meta.Child("namespace"), req.Namespace, "must match the service account namespace if specified"))
 	}
 	sa, err := get[*corev1.ServiceAccount](ctx, e.accounts, name)
 	if err != nil {
 		return nil, err
 	}
+	if req.UID != "" && req.UID != sa.UID {
+		return nil, apierrors.NewConflict(schema.GroupResource{Group: authenticationv1.GroupName, Resource: "TokenRequest"}, name,
+			fmt.Errorf("the UID in the token request (%s) does not match the UID of the service account (%s)", req.UID, sa.UID))
+	}
 	out := req.DeepCopy()
+	out.Name, out.Namespace, out.UID = sa.Name, sa.Namespace, sa.UID
 	out.Status = authenticationv1.TokenRequestStatus{}
-	if out.Spec.ExpirationSeconds == nil {
-		hour := int64(time.Hour / time.Second)
-		out.Spec.ExpirationSeconds = &hour
-	}
-	if out.Name == "" {
-		out.Name = sa.Name
-	} else if out.Name != sa.Name {
-		return nil, tokenInvalid(out.Name, field.Invalid(field.NewPath("metadata", "name"), out.Name, "must match the service account name"))
-	}
-	if out.Namespace == "" {
-		out.Namespace = sa.Namespace
-	}
 	out.CreationTimestamp = metav1.Now()
 	if len(out.Spec.Audiences) == 0 {
 		out.Spec.Audiences = e.deps.Tokens.Audiences()
 	}
 	if errs := validateTokenRequest(out); len(errs) > 0 {
-		return nil, tokenInvalid(name, errs...)
+		return nil, tokenInvalid("", errs...)
 	}
 	if valid != nil {
 		if err := valid(ctx, out); err != nil {
@@ -88,7 +100,7 @@ func (e tokenEndpoint) Create(ctx context.Context, name string, obj runtime.Obje
 		return nil, err
 	}
 	e.limit(ctx, out, &r)
-	return e.issue(ctx, out, r, dryrun.IsDryRun(o.DryRun))
+	return e.issue(ctx, out, r)
 }
 
 // limit shortens what lives too long, and prolongs the tokens for this API that
@@ -106,11 +118,7 @@ func (e tokenEndpoint) limit(ctx context.Context, out *authenticationv1.TokenReq
 	}
 }
 
-func (e tokenEndpoint) issue(ctx context.Context, out *authenticationv1.TokenRequest, r TokenRequest, dry bool) (runtime.Object, error) {
-	if dry {
-		out.Status = authenticationv1.TokenRequestStatus{ExpirationTimestamp: metav1.Time{Time: time.Now().Add(r.Lifetime)}}
-		return out, nil
-	}
+func (e tokenEndpoint) issue(ctx context.Context, out *authenticationv1.TokenRequest, r TokenRequest) (runtime.Object, error) {
 	token, expires, err := e.deps.Tokens.Issue(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("failed to generate token: %w", err)
@@ -147,9 +155,9 @@ func (e tokenEndpoint) bind(ctx context.Context, r *TokenRequest, ref *authentic
 	ns := r.ServiceAccount.Namespace
 	var uid types.UID
 	var err error
-	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).String()
-	switch kind {
-	case "/v1, Kind=Pod":
+	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	switch kind.GroupKind() { // whatever its version
+	case schema.GroupKind{Kind: "Pod"}:
 		if r.Pod, err = e.deps.Client.CoreV1().Pods(ns).Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
 			return err
 		}
@@ -158,26 +166,30 @@ func (e tokenEndpoint) bind(ctx context.Context, r *TokenRequest, ref *authentic
 		}
 		uid = r.Pod.UID
 		if node := r.Pod.Spec.NodeName; node != "" {
-			// the node is a detail of the token: without it the token is issued all the same
-			if r.Node, err = e.deps.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{}); err != nil {
-				r.Node = nil
+			r.Node, err = e.deps.Client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+			switch {
+			case apierrors.IsNotFound(err): // its name alone is a detail worth having
+				r.Node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}
+			case err != nil:
+				return apierrors.NewInternalError(err)
 			}
 		}
-	case "/v1, Kind=Secret":
+	case schema.GroupKind{Kind: "Secret"}:
 		if r.Secret, err = e.deps.Client.CoreV1().Secrets(ns).Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
 			return err
 		}
 		uid = r.Secret.UID
-	case "/v1, Kind=Node":
+	case schema.GroupKind{Kind: "Node"}:
 		if r.Node, err = e.deps.Client.CoreV1().Nodes().Get(ctx, ref.Name, metav1.GetOptions{}); err != nil {
 			return err
 		}
 		uid = r.Node.UID
 	default:
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount to object of type %s", kind))
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", kind))
 	}
 	if ref.UID != "" && ref.UID != uid {
-		return apierrors.NewConflict(schema.GroupResource{Group: "", Resource: ref.Kind}, ref.Name, errors.New("the UID in the bound object reference ("+string(ref.UID)+") does not match the UID in record. The object might have been deleted and then recreated"))
+		return apierrors.NewConflict(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, ref.Name,
+			fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
 	}
 	return nil
 }

@@ -41,6 +41,14 @@ func services(deps Deps) resource.Resource {
 		Status:         func(s *corev1.Service) any { return &s.Status },
 		PrepareStatus:  prepareServiceStatus,
 		ValidateStatus: validateServiceStatus,
+		WarnStatus: func(_ context.Context, s, _ *corev1.Service) (out []string) {
+			for i, in := range s.Status.LoadBalancer.Ingress {
+				if in.IP != "" {
+					out = append(out, validation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), in.IP)...)
+				}
+			}
+			return out
+		},
 		Fields: func(s *corev1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},

@@ -11,6 +11,9 @@ import (
 func prepareService(_ context.Context, s, old *corev1.Service) {
 	if old != nil {
 		dropOfOtherType(s, old)
+		if s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+		}
 	}
 }
 

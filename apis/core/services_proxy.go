@@ -2,11 +2,10 @@ package core
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,8 +14,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	genericrequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -30,21 +31,13 @@ func serviceProxy(store *registry.Store, client kubernetes.Interface) rest.Stora
 			if !ok {
 				return target{}, apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", id))
 			}
-			svc, err := get[*corev1.Service](ctx, store, name)
+			port, err := portName(ctx, store, name, port)
 			if err != nil {
 				return target{}, err
 			}
-			portName, err := servicePortName(svc, port)
+			host, err := pickEndpoint(ctx, client, name, port)
 			if err != nil {
 				return target{}, err
-			}
-			slices, err := client.DiscoveryV1().EndpointSlices(svc.Namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + svc.Name})
-			if err != nil {
-				return target{}, err
-			}
-			host, err := pickEndpoint(slices.Items, portName, rand.IntN)
-			if err != nil {
-				return target{}, apierrors.NewServiceUnavailable(fmt.Sprintf("%v for service %q", err, id))
 			}
 			t := target{&url.URL{Scheme: scheme, Host: host}, http.DefaultTransport}
 			return below(t, o.(*corev1.ServiceProxyOptions).Path), nil
@@ -52,39 +45,49 @@ func serviceProxy(store *registry.Store, client kubernetes.Interface) rest.Stora
 	}
 }
 
-// servicePortName is the name of the port that a request means.
-func servicePortName(svc *corev1.Service, port string) (string, error) {
-	if port == "" && len(svc.Spec.Ports) == 1 {
-		return svc.Spec.Ports[0].Name, nil
+// portName is the name of the port that a request means by name or number.
+func portName(ctx context.Context, store *registry.Store, service, port string) (string, error) {
+	n, err := strconv.ParseInt(port, 10, 64)
+	if err != nil {
+		return port, nil
 	}
-	if n, err := strconv.Atoi(port); err == nil {
-		for _, p := range svc.Spec.Ports {
-			if int(p.Port) == n {
-				return p.Name, nil
-			}
+	svc, err := get[*corev1.Service](ctx, store, service)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range svc.Spec.Ports {
+		if int64(p.Port) == n {
+			return p.Name, nil
 		}
-		return "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", n, svc.Name))
 	}
-	return port, nil
+	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %d found for service %q", n, service))
 }
 
-// pickEndpoint picks one ready endpoint's address; pick(n) answers 0 <= i < n.
-func pickEndpoint(slices []discoveryv1.EndpointSlice, portName string, pick func(int) int) (string, error) {
-	var hosts []string
-	for _, s := range slices {
-		for _, p := range s.Ports {
-			if p.Port == nil || (p.Name != nil && *p.Name != portName) || (p.Name == nil && portName != "") {
-				continue
-			}
-			for _, e := range s.Endpoints {
-				if (e.Conditions.Ready == nil || *e.Conditions.Ready) && len(e.Addresses) > 0 && proxyable(e.Addresses[0]) == nil {
-					hosts = append(hosts, hostPort(e.Addresses[0], strconv.Itoa(int(*p.Port))))
-				}
-			}
-		}
+// pickEndpoint picks one ready endpoint's address. Only pods count: whoever may
+// write slices must not make the API server call what it alone can reach.
+func pickEndpoint(ctx context.Context, client kubernetes.Interface, service, port string) (string, error) {
+	namespace := genericrequest.NamespaceValue(ctx)
+	list, err := client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	if err != nil {
+		return "", apierrors.NewInternalError(err)
 	}
-	if len(hosts) == 0 {
-		return "", errors.New("no endpoints available")
+	all := make([]*discoveryv1.EndpointSlice, len(list.Items))
+	for i := range list.Items {
+		all[i] = &list.Items[i]
 	}
-	return hosts[pick(len(hosts))], nil
+	return proxy.RandomEndpoint(service, all, port, corev1.IPv4Protocol, func(e *discoveryv1.Endpoint) bool {
+		return len(e.Addresses) > 0 && proxyable(e.Addresses[0]) == nil && isPod(ctx, client, namespace, e)
+	})
+}
+
+// isPod reports whether the endpoint is a pod at the address that it has.
+func isPod(ctx context.Context, client kubernetes.Interface, namespace string, e *discoveryv1.Endpoint) bool {
+	if e.TargetRef == nil || e.TargetRef.Namespace != namespace {
+		return false
+	}
+	pod, err := client.CoreV1().Pods(namespace).Get(ctx, e.TargetRef.Name, metav1.GetOptions{})
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(pod.Status.PodIPs, func(ip corev1.PodIP) bool { return ip.IP == e.Addresses[0] })
 }

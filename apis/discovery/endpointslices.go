@@ -10,6 +10,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	declared "skiff/apis/declarative/discovery/v1"
 	"skiff/apis/resource"
@@ -29,12 +31,30 @@ func endpointSlices() resource.Definition[*discoveryv1.EndpointSlice] {
 		Default:  defaultEndpointSlice,
 		Prepare:  prepareEndpointSlice,
 		Validate: validateEndpointSlice,
+		Warn:     warnEndpointSlice,
 		Columns: []resource.Column[S]{
 			{Name: "AddressType", Type: "string", Help: doc["addressType"], Value: func(s S) any { return string(s.AddressType) }},
 			{Name: "Ports", Type: "string", Help: doc["ports"], Value: func(s S) any { return portsOf(s) }},
 			{Name: "Endpoints", Type: "string", Help: doc["endpoints"], Value: func(s S) any { return addressesOf(s) }},
 		},
 	}
+}
+
+// warnEndpointSlice warns of addresses that parsers read differently; the
+// controllers' own slices have none.
+func warnEndpointSlice(_ context.Context, s, old *discoveryv1.EndpointSlice) (out []string) {
+	if old == nil && s.AddressType == discoveryv1.AddressTypeFQDN {
+		out = append(out, "spec.addressType: FQDN endpoints are deprecated")
+	}
+	if by := s.Labels[discoveryv1.LabelManagedBy]; by == "endpointslice-controller.k8s.io" || by == "endpointslicemirroring-controller.k8s.io" {
+		return out
+	}
+	for i, e := range s.Endpoints {
+		for j, ip := range e.Addresses {
+			out = append(out, utilvalidation.GetWarningsForIP(field.NewPath("endpoints").Index(i).Child("addresses").Index(j), ip)...)
+		}
+	}
+	return out
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {

@@ -2,13 +2,15 @@ package discovery
 
 import (
 	"context"
-	"net/netip"
+	"net"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	netutils "k8s.io/utils/net"
 
 	"skiff/apis/validate"
 )
@@ -21,25 +23,29 @@ const (
 	maxHints     = 8
 )
 
-func validateEndpointSlice(_ context.Context, obj, _ *discoveryv1.EndpointSlice) (errs field.ErrorList) {
+func validateEndpointSlice(_ context.Context, obj, old *discoveryv1.EndpointSlice) (errs field.ErrorList) {
 	if obj.AddressType != "" { // that there is one is declared by the type
 		errs = append(errs, validate.Enum(obj.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6).MarkCoveredByDeclarative()...)
 	}
+	errs = append(errs, validatePorts(obj.Ports, field.NewPath("ports"))...)
 	endpoints := field.NewPath("endpoints")
 	if len(obj.Endpoints) > maxEndpoints {
-		errs = append(errs, field.TooMany(endpoints, len(obj.Endpoints), maxEndpoints))
-	} else {
-		for i := range obj.Endpoints {
-			errs = append(errs, validateEndpoint(&obj.Endpoints[i], obj.AddressType, endpoints.Index(i))...)
-		}
+		return append(errs, field.TooMany(endpoints, len(obj.Endpoints), maxEndpoints))
 	}
-	return append(errs, validatePorts(obj.Ports, field.NewPath("ports"))...)
+	var bad field.ErrorList
+	for i := range obj.Endpoints {
+		bad = append(bad, validateEndpoint(&obj.Endpoints[i], obj.AddressType, endpoints.Index(i))...)
+	}
+	if len(bad) > 0 && old != nil && equality.Semantic.DeepEqual(old.Endpoints, obj.Endpoints) {
+		return errs // older servers let them in
+	}
+	return append(errs, bad...)
 }
 
 func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, at *field.Path) (errs field.ErrorList) {
 	addresses := at.Child("addresses")
 	for i, a := range e.Addresses {
-		errs = append(errs, validateAddress(a, kind, addresses.Index(i))...)
+		errs = append(errs, validateAddress(a, kind, addresses, i)...)
 	}
 	if e.NodeName != nil {
 		errs = append(errs, validate.DNSSubdomain(*e.NodeName, at.Child("nodeName"))...)
@@ -58,36 +64,38 @@ func validateEndpoint(e *discoveryv1.Endpoint, kind discoveryv1.AddressType, at 
 	return errs
 }
 
-func validateAddress(a string, kind discoveryv1.AddressType, at *field.Path) (errs field.ErrorList) {
+func validateAddress(a string, kind discoveryv1.AddressType, list *field.Path, i int) (errs field.ErrorList) {
+	at := list.Index(i)
 	switch kind {
-	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+	case discoveryv1.AddressTypeIPv4:
 		if errs = utilvalidation.IsValidIPForLegacyField(at, a, true, nil); len(errs) > 0 {
 			return errs
 		}
-		ip, err := netip.ParseAddr(a)
-		if err != nil {
-			return nil
+		if !netutils.IsIPv4String(a) {
+			errs = append(errs, field.Invalid(list, a, "must be an IPv4 address"))
 		}
-		if kind == discoveryv1.AddressTypeIPv4 && !ip.Is4() {
-			errs = append(errs, field.Invalid(at, a, "must be an IPv4 address"))
+	case discoveryv1.AddressTypeIPv6:
+		if errs = utilvalidation.IsValidIP(at, a); len(errs) > 0 {
+			return errs
 		}
-		if kind == discoveryv1.AddressTypeIPv6 && !ip.Is6() {
-			errs = append(errs, field.Invalid(at, a, "must be an IPv6 address"))
+		if !netutils.IsIPv6String(a) {
+			errs = append(errs, field.Invalid(list, a, "must be an IPv6 address"))
 		}
-		return append(errs, validateOrdinary(ip, a, at)...)
 	case discoveryv1.AddressTypeFQDN:
 		return utilvalidation.IsFullyQualifiedDomainName(at, a)
+	default:
+		return nil
 	}
-	return nil
+	return append(errs, validateOrdinary(netutils.ParseIPSloppy(a), a, at)...)
 }
 
 // validateOrdinary refuses addresses that must never be routed to.
-func validateOrdinary(ip netip.Addr, text string, at *field.Path) (errs field.ErrorList) {
+func validateOrdinary(ip net.IP, text string, at *field.Path) (errs field.ErrorList) {
 	for _, rule := range []struct {
 		special bool
 		text    string
 	}{
-		{ip.IsUnspecified(), "may not be unspecified (0.0.0.0 or ::)"},
+		{ip.IsUnspecified(), "may not be unspecified (" + text + ")"},
 		{ip.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"},
 		{ip.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)"},
 		{ip.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"},

@@ -95,7 +95,7 @@ func defaultLevel(p *flowcontrolv1.PriorityLevelConfiguration) {
 func validateLevel(_ context.Context, obj, _ *flowcontrolv1.PriorityLevelConfiguration) (errs field.ErrorList) {
 	at, s := field.NewPath("spec"), &obj.Spec
 	if exempt := obj.Name == flowcontrolv1.PriorityLevelConfigurationNameExempt; s.Type != "" && exempt != (s.Type == flowcontrolv1.PriorityLevelEnablementExempt) {
-		errs = append(errs, field.Invalid(at.Child("type"), s.Type, "type must be 'Exempt' if and only if `name` is 'exempt'"))
+		errs = append(errs, field.Invalid(at.Child("type"), s.Type, "must be 'Exempt' if and only if `name` is 'exempt'"))
 	}
 	errs = append(errs, validateFixed(obj, at)...)
 	switch s.Type {

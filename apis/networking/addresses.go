@@ -86,19 +86,20 @@ func declaredSegment(value string, at *field.Path) field.ErrorList {
 func serviceCIDRs() resource.Definition[*networkingv1.ServiceCIDR] {
 	type C = *networkingv1.ServiceCIDR
 	return resource.Definition[C]{
-		Resource:      group.WithResource("servicecidrs"),
-		Kind:          "ServiceCIDR",
-		Singular:      "servicecidr",
-		ClusterScoped: true,
-		Object:        &networkingv1.ServiceCIDR{},
-		List:          &networkingv1.ServiceCIDRList{},
-		Register:      register,
-		Name:          validation.NameIsDNSSubdomain,
-		NameOnce:      true,
-		Validate:      validateServiceCIDR,
-		Spec:          func(c C) any { return &c.Spec },
-		NoGeneration:  true,
-		Status:        func(c C) any { return &c.Status },
+		Resource:          group.WithResource("servicecidrs"),
+		Kind:              "ServiceCIDR",
+		Singular:          "servicecidr",
+		ClusterScoped:     true,
+		Object:            &networkingv1.ServiceCIDR{},
+		List:              &networkingv1.ServiceCIDRList{},
+		Register:          register,
+		Name:              validation.NameIsDNSSubdomain,
+		NameOnce:          true,
+		Validate:          validateServiceCIDR,
+		Spec:              func(c C) any { return &c.Spec },
+		NoGeneration:      true,
+		Status:            func(c C) any { return &c.Status },
+		StatusResetFields: []string{"metadata", "spec"},
 		PrepareStatus: func(_ context.Context, obj, old C) {
 			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
 		},

@@ -7,6 +7,7 @@ import (
 
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/resource"
@@ -28,6 +29,14 @@ func ingresses() resource.Definition[*networkingv1.Ingress] {
 		Spec:           func(i I) any { return &i.Spec },
 		Status:         func(i I) any { return &i.Status },
 		ValidateStatus: validateIngressStatus,
+		WarnStatus: func(_ context.Context, o, _ I) (out []string) {
+			for i, in := range o.Status.LoadBalancer.Ingress {
+				if in.IP != "" {
+					out = append(out, utilvalidation.GetWarningsForIP(field.NewPath("status", "loadBalancer", "ingress").Index(i), in.IP)...)
+				}
+			}
+			return out
+		},
 		Columns: []resource.Column[I]{
 			{Name: "Class", Type: "string", Help: "The name of the IngressClass resource that should be used for additional configuration", Value: func(i I) any {
 				if i.Spec.IngressClassName == nil {
@@ -50,7 +59,7 @@ func ingresses() resource.Definition[*networkingv1.Ingress] {
 // validateIngressStatus checks what a load balancer reports of itself.
 func validateIngressStatus(_ context.Context, obj, old *networkingv1.Ingress) field.ErrorList {
 	errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	return append(errs, validateLoadBalancer(obj.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer"))...)
+	return append(errs, validateLoadBalancer(obj.Status.LoadBalancer.Ingress, old.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer"))...)
 }
 
 func hostsOf(rules []networkingv1.IngressRule) string {

@@ -35,7 +35,7 @@ func validateIngress(_ context.Context, obj, old *networkingv1.Ingress) (errs fi
 	}
 	if class, ok := obj.Annotations[classAnnotation]; ok && old == nil && s.IngressClassName != nil {
 		annotation := field.NewPath("annotations").Child(classAnnotation)
-		errs = append(errs, field.Invalid(annotation, class, "can not be set when the class field is also set"))
+		errs = append(errs, field.Invalid(annotation, class, "must match `ingressClassName` when both are specified"))
 	}
 	return errs
 }
@@ -162,11 +162,15 @@ func validateTLS(list []networkingv1.IngressTLS, at *field.Path) (errs field.Err
 	return errs
 }
 
-func validateLoadBalancer(points []networkingv1.IngressLoadBalancerIngress, at *field.Path) (errs field.ErrorList) {
+func validateLoadBalancer(points, old []networkingv1.IngressLoadBalancerIngress, at *field.Path) (errs field.ErrorList) {
+	var known []string
+	for _, p := range old {
+		known = append(known, p.IP)
+	}
 	for i, p := range points {
 		here := at.Child("ingress").Index(i)
 		if p.IP != "" {
-			errs = append(errs, utilvalidation.IsValidIPForLegacyField(here.Child("ip"), p.IP, true, nil)...)
+			errs = append(errs, utilvalidation.IsValidIPForLegacyField(here.Child("ip"), p.IP, true, known)...)
 		}
 		if p.Hostname == "" {
 			continue

@@ -49,15 +49,15 @@ func forbidOfEphemeral(ctr *corev1.Container, at *field.Path) (errs field.ErrorL
 		name string
 		set  bool
 	}{
-		{"lifecycle", ctr.Lifecycle != nil},
-		{"livenessProbe", ctr.LivenessProbe != nil},
 		{"ports", len(ctr.Ports) > 0},
-		{"readinessProbe", ctr.ReadinessProbe != nil},
-		{"resizePolicy", len(ctr.ResizePolicy) > 0},
 		{"resources", !equality.Semantic.DeepEqual(ctr.Resources, corev1.ResourceRequirements{})},
+		{"resizePolicy", len(ctr.ResizePolicy) > 0},
 		{"restartPolicy", ctr.RestartPolicy != nil},
 		{"restartPolicyRules", len(ctr.RestartPolicyRules) > 0},
+		{"livenessProbe", ctr.LivenessProbe != nil},
+		{"readinessProbe", ctr.ReadinessProbe != nil},
 		{"startupProbe", ctr.StartupProbe != nil},
+		{"lifecycle", ctr.Lifecycle != nil},
 	} {
 		if f.set {
 			errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set for an Ephemeral Container"))
@@ -69,13 +69,11 @@ func forbidOfEphemeral(ctr *corev1.Container, at *field.Path) (errs field.ErrorL
 // ValidateEphemeralUpdate checks an update of a pod's ephemeral containers:
 // they can be added, and nothing else.
 func ValidateEphemeralUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
-	path := field.NewPath("spec", "ephemeralContainers")
-	c := newChecker(&p.Spec, &old.Spec)
-	c.pod = true
-	for i := range p.Spec.Volumes {
-		c.volumes[p.Spec.Volumes[i].Name] = &p.Spec.Volumes[i]
+	errs = append(errs, validatePod(p, old)...)
+	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
 	}
-	errs = append(errs, c.checkEphemeralContainers(path)...)
+	path := field.NewPath("spec", "ephemeralContainers")
 	now := map[string]*corev1.EphemeralContainer{}
 	for i := range p.Spec.EphemeralContainers {
 		now[p.Spec.EphemeralContainers[i].Name] = &p.Spec.EphemeralContainers[i]
@@ -86,7 +84,7 @@ func ValidateEphemeralUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
 		case !ok:
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", before.Name)))
 		case !equality.Semantic.DeepEqual(before, after):
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n", before.Name)))
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", before.Name, Diff(*before, *after))))
 		}
 	}
 	return errs

@@ -11,7 +11,16 @@ import (
 )
 
 // ValidatePod checks a new pod, whose metadata was checked as any object's.
-func ValidatePod(p *corev1.Pod) field.ErrorList { return validatePod(p, nil) }
+func ValidatePod(p *corev1.Pod) (errs field.ErrorList) {
+	errs, spec := validatePod(p, nil), field.NewPath("spec")
+	if len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(spec.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
+		errs = append(errs, field.Forbidden(spec.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
+}
 
 func validatePod(p, old *corev1.Pod) (errs field.ErrorList) {
 	annotations := field.NewPath("metadata", "annotations")

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/same"
-	"skiff/apis/validate"
 )
 
 const fixedSpec = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n%s"
@@ -165,97 +164,4 @@ func narrower(now, old *corev1.NodeAffinity, path *field.Path) (errs field.Error
 
 func prefixOf(old, now []corev1.NodeSelectorRequirement) bool {
 	return len(old) <= len(now) && equality.Semantic.DeepEqual(old, now[:len(old)])
-}
-
-// ValidatePodStatus checks an update of a pod's status.
-func ValidatePodStatus(p, old *corev1.Pod) (errs field.ErrorList) {
-	path := field.NewPath("status")
-	if p.Spec.NodeName != old.Spec.NodeName {
-		if p.Spec.NodeName == "" {
-			errs = append(errs, field.Forbidden(path.Child("nodeName"), "may not be changed directly"))
-		}
-	}
-	if n := p.Status.NominatedNodeName; n != "" {
-		errs = append(errs, validate.DNSSubdomain(n, path.Child("nominatedNodeName"))...)
-	}
-	if p.Spec.OS == nil || p.Spec.OS.Name != corev1.Windows {
-		errs = append(errs, validateTransitions(p.Status.ContainerStatuses, old.Status.ContainerStatuses, p.Spec.RestartPolicy, path.Child("containerStatuses"), restartable(p.Spec.Containers))...)
-		errs = append(errs, validateTransitions(p.Status.InitContainerStatuses, old.Status.InitContainerStatuses, p.Spec.RestartPolicy, path.Child("initContainerStatuses"), restartable(p.Spec.InitContainers))...)
-	}
-	seen := map[string]bool{}
-	for i, ip := range p.Status.PodIPs {
-		at := path.Child("podIPs").Index(i)
-		errs = append(errs, validation.IsValidIPForLegacyField(at, ip.IP, false, nil)...)
-		if seen[ip.IP] {
-			errs = append(errs, field.Duplicate(at, ip))
-		}
-		seen[ip.IP] = true
-	}
-	return errs
-}
-
-func restartable(containers []corev1.Container) map[string]bool {
-	out := map[string]bool{}
-	for _, c := range containers {
-		out[c.Name] = c.RestartPolicy != nil || len(c.RestartPolicyRules) > 0
-	}
-	return out
-}
-
-// validateTransitions refuses that a container that ended for good runs again.
-func validateTransitions(now, old []corev1.ContainerStatus, policy corev1.RestartPolicy, path *field.Path, own map[string]bool) (errs field.ErrorList) {
-	if policy == corev1.RestartPolicyAlways {
-		return nil
-	}
-	for i, o := range old {
-		if o.State.Terminated == nil || own[o.Name] || (o.State.Terminated.ExitCode != 0 && policy == corev1.RestartPolicyOnFailure) {
-			continue
-		}
-		for _, n := range now {
-			if n.Name == o.Name && n.State.Terminated == nil {
-				errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
-			}
-		}
-	}
-	return errs
-}
-
-// ValidateResize checks an update of a pod's resources in place.
-func ValidateResize(p, old *corev1.Pod) (errs field.ErrorList) {
-	errs = append(errs, validatePod(p, old)...)
-	if p.Spec.OS != nil && p.Spec.OS.Name == corev1.Windows {
-		return append(errs, field.Forbidden(field.NewPath(""), "windows pods cannot be resized"))
-	}
-	if QOS(&p.Spec) != old.Status.QOSClass {
-		errs = append(errs, field.Invalid(field.NewPath("spec"), p.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
-	}
-	check := func(list string, now, before []corev1.Container) {
-		for i := range min(len(now), len(before)) {
-			at := field.NewPath("spec", list).Index(i).Child("resources")
-			errs = append(errs, resizable(&now[i].Resources, &before[i].Resources, at)...)
-		}
-	}
-	check("containers", p.Spec.Containers, old.Spec.Containers)
-	check("initContainers", p.Spec.InitContainers, old.Spec.InitContainers)
-	return errs
-}
-
-// resizable refuses to take a CPU or memory setting away, or to change others.
-func resizable(now, old *corev1.ResourceRequirements, path *field.Path) (errs field.ErrorList) {
-	list := func(name string, n, o corev1.ResourceList) {
-		at := path.Child(name)
-		for k, v := range o {
-			have, ok := n[k]
-			inPlace := k == corev1.ResourceCPU || k == corev1.ResourceMemory
-			switch {
-			case !ok && inPlace:
-				errs = append(errs, field.Forbidden(at, fmt.Sprintf("resource %s cannot be removed", name)))
-			case !inPlace && (!ok || have.Cmp(v) != 0):
-				errs = append(errs, field.Forbidden(field.NewPath("spec"), "only cpu and memory resources are mutable"))
-			}
-		}
-	}
-	list("limits", now.Limits, old.Limits)
-	list("requests", now.Requests, old.Requests)
-	return errs
 }

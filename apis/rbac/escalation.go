@@ -39,7 +39,6 @@ type grant struct {
 	rules []rbacv1.PolicyRule
 	role  *rbacv1.RoleRef
 	ref   rbacv1.RoleRef // the role itself, as the object of escalate and bind
-	same  any            // an update that leaves this alone grants nothing new
 }
 
 // all is every permission there is: the price of writing an aggregation rule.
@@ -52,11 +51,11 @@ func all() []rbacv1.PolicyRule {
 }
 
 func grantedByRole(r *rbacv1.Role) grant {
-	return grant{rules: r.Rules, ref: rbacv1.RoleRef{Kind: "Role", Name: r.Name}, same: r.Rules}
+	return grant{rules: r.Rules, ref: rbacv1.RoleRef{Kind: "Role", Name: r.Name}}
 }
 
 func grantedByClusterRole(r *rbacv1.ClusterRole) grant {
-	g := grant{rules: r.Rules, ref: rbacv1.RoleRef{Kind: "ClusterRole", Name: r.Name}, same: []any{r.Rules, r.AggregationRule}}
+	g := grant{rules: r.Rules, ref: rbacv1.RoleRef{Kind: "ClusterRole", Name: r.Name}}
 	if r.AggregationRule != nil {
 		g.rules = all()
 	}
@@ -64,11 +63,11 @@ func grantedByClusterRole(r *rbacv1.ClusterRole) grant {
 }
 
 func grantedByRoleBinding(b *rbacv1.RoleBinding) grant {
-	return grant{role: &b.RoleRef, ref: b.RoleRef, same: []any{b.RoleRef, b.Subjects}}
+	return grant{role: &b.RoleRef, ref: b.RoleRef}
 }
 
 func grantedByClusterRoleBinding(b *rbacv1.ClusterRoleBinding) grant {
-	return grant{role: &b.RoleRef, ref: b.RoleRef, same: []any{b.RoleRef, b.Subjects}}
+	return grant{role: &b.RoleRef, ref: b.RoleRef}
 }
 
 // guarded is a store that refuses to let callers grant more than they hold.
@@ -93,13 +92,26 @@ func (e guarded[T]) Create(ctx context.Context, o runtime.Object, validate rest.
 // Update implements rest.Updater.
 func (e guarded[T]) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, cv rest.ValidateObjectFunc, uv rest.ValidateObjectUpdateFunc, create bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	checked := rest.WrapUpdatedObjectInfo(info, func(ctx context.Context, o, oldObj runtime.Object) (runtime.Object, error) {
-		obj, old := o.(T), oldObj.(T)
-		if equality.Semantic.DeepEqual(e.granted(obj).same, e.granted(old).same) {
+		if onlyForCollector(o, oldObj) {
 			return o, nil
 		}
-		return o, e.allow(ctx, obj)
+		return o, e.allow(ctx, o.(T))
 	})
 	return e.Endpoint.Update(ctx, name, checked, cv, uv, create, options)
+}
+
+// onlyForCollector reports whether an update changes nothing but what the
+// garbage collector changes: finalizers and owners.
+func onlyForCollector(o, oldObj runtime.Object) bool {
+	obj, ok := o.DeepCopyObject().(metav1.Object)
+	old, isObject := oldObj.(metav1.Object)
+	if !ok || !isObject || old.GetUID() == "" {
+		return false
+	}
+	obj.SetOwnerReferences(old.GetOwnerReferences())
+	obj.SetFinalizers(old.GetFinalizers())
+	obj.SetManagedFields(old.GetManagedFields())
+	return equality.Semantic.DeepEqual(obj, old)
 }
 
 func (e guarded[T]) allow(ctx context.Context, obj T) error {
@@ -108,9 +120,12 @@ func (e guarded[T]) allow(ctx context.Context, obj T) error {
 		return nil
 	}
 	namespace, _ := genericrequest.NamespaceFrom(ctx)
-	verb := "escalate"
-	if g.role != nil {
-		verb = "bind"
+	verb := "bind"
+	if g.role == nil {
+		verb, g.ref.Name = "escalate", "" // of the name in the request, which has none to create
+		if info, ok := genericrequest.RequestInfoFrom(ctx); ok {
+			g.ref.Name = info.Name
+		}
 	}
 	if e.guard.authorized(ctx, verb, g.ref, namespace) {
 		return nil
@@ -118,7 +133,11 @@ func (e guarded[T]) allow(ctx context.Context, obj T) error {
 	rules := g.rules
 	if g.role != nil {
 		var err error
-		if rules, err = e.guard.Rules.GetRoleReferenceRules(ctx, *g.role, namespace); err != nil {
+		rules, err = e.guard.Rules.GetRoleReferenceRules(ctx, *g.role, namespace)
+		if apierrors.IsNotFound(err) {
+			return apierrors.NewNotFound(e.DefaultQualifiedResource, g.role.Name)
+		}
+		if err != nil {
 			return err
 		}
 	}

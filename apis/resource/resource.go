@@ -108,6 +108,10 @@ type Definition[T Object] struct {
 	Collect rest.GarbageCollectionPolicy
 
 	Columns []Column[T] // see Column; nil prints NAME and CREATED AT
+	// RowConditions tells tables of objects that have ended; FinishList changes
+	// the rows of a list by what stands in other rows.
+	RowConditions func(T) []metav1.TableRowCondition
+	FinishList    func(list runtime.Object, rows []metav1.TableRow)
 
 	// Store adjusts the main store before anything is built from it: TTLFunc,
 	// BeginCreate, AfterDelete, Decorator, ShouldDeleteDuringUpdate, ...

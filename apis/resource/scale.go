@@ -77,7 +77,10 @@ func (e scaleEndpoint[T]) ConvertToTable(ctx context.Context, obj, opts runtime.
 }
 
 func scaleColumns() []Column[*autoscalingv1.Scale] {
+	name := NameColumn[*autoscalingv1.Scale]()
+	name.Format = "" // as the API server has it
 	return []Column[*autoscalingv1.Scale]{
+		name,
 		{Name: "Desired", Type: "integer", Help: autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"], Value: func(s *autoscalingv1.Scale) any { return int64(s.Spec.Replicas) }},
 		{Name: "Available", Type: "integer", Help: autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"], Value: func(s *autoscalingv1.Scale) any { return int64(s.Status.Replicas) }},
 	}

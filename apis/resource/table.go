@@ -73,17 +73,19 @@ func NewTable[T Object](d Definition[T]) rest.TableConvertor {
 		columns = slices.Insert(columns, 0, NameColumn[T]())
 	}
 	columns = slices.DeleteFunc(columns, func(c Column[T]) bool { return c.hidden })
-	return table[T]{columns, d.Resource.GroupResource()}
+	return table[T]{columns, d.Resource.GroupResource(), d.RowConditions, d.FinishList}
 }
 
 // table renders columns.
 type table[T Object] struct {
-	columns []Column[T]
-	gr      schema.GroupResource
+	columns    []Column[T]
+	gr         schema.GroupResource
+	conditions func(T) []metav1.TableRowCondition
+	finish     func(list runtime.Object, rows []metav1.TableRow)
 }
 
 func (c table[T]) ConvertToTable(_ context.Context, obj, opts runtime.Object) (*metav1.Table, error) {
-	t := &metav1.Table{}
+	t := &metav1.Table{Rows: []metav1.TableRow{}}
 	row := func(o runtime.Object) error {
 		v, ok := o.(T)
 		if !ok {
@@ -93,12 +95,18 @@ func (c table[T]) ConvertToTable(_ context.Context, obj, opts runtime.Object) (*
 		for _, col := range c.columns {
 			cells = append(cells, col.Value(v))
 		}
-		t.Rows = append(t.Rows, metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}})
+		r := metav1.TableRow{Cells: cells, Object: runtime.RawExtension{Object: o}}
+		if c.conditions != nil {
+			r.Conditions = c.conditions(v)
+		}
+		t.Rows = append(t.Rows, r)
 		return nil
 	}
 	var err error
 	if meta.IsListType(obj) {
-		err = meta.EachListItem(obj, row)
+		if err = meta.EachListItem(obj, row); err == nil && c.finish != nil {
+			c.finish(obj, t.Rows)
+		}
 	} else {
 		err = row(obj)
 	}

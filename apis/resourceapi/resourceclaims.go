@@ -41,10 +41,6 @@ func resourceClaims(a admin) resource.Definition[*resourcev1.ResourceClaim] {
 		Status:       func(c C) any { return &c.Status },
 		PrepareStatus: func(_ context.Context, obj, old C) {
 			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
-			if obj.Status.Allocation != nil && old.Status.Allocation == nil && obj.Status.Allocation.AllocationTimestamp == nil {
-				now := metav1.Now()
-				obj.Status.Allocation.AllocationTimestamp = &now
-			}
 		},
 		ValidateStatus: func(ctx context.Context, obj, old C) field.ErrorList {
 			errs := a.granted(ctx, obj.Namespace, obj.Status.Allocation, old.Status.Allocation)

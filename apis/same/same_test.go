@@ -14,8 +14,8 @@ func spec(change func(*corev1.PodSpec)) *corev1.PodSpec {
 		Volumes:      []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
 		Containers: []corev1.Container{{
 			Name: "c", Image: "i", Env: []corev1.EnvVar{{Name: "E", Value: "1"}},
-			Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1")}},
-			VolumeMounts: []corev1.VolumeMount{{Name: "v", MountPath: "/v"}},
+			Resources:      corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1")}},
+			VolumeMounts:   []corev1.VolumeMount{{Name: "v", MountPath: "/v"}},
 			ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/"}}},
 		}},
 	}

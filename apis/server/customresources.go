@@ -10,8 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericserver "k8s.io/apiserver/pkg/server"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	"k8s.io/apiserver/pkg/util/notfoundhandler"
 	"k8s.io/apiserver/pkg/util/webhook"
 
 	"skiff/apis/server/etcd"
@@ -39,7 +41,7 @@ func (s *Server) addCustomResources() error {
 			AuthResolverWrapper:  webhook.NewDefaultAuthenticationInfoResolverWrapper(s.config.ProxyTransport, nil, cfg.LoopbackClientConfig, cfg.TracerProvider),
 		},
 	}
-	s.custom, err = crd.Complete().New(genericserver.NewEmptyDelegate())
+	s.custom, err = crd.Complete().New(genericserver.NewEmptyDelegateWithCustomHandler(notfoundhandler.New(apiextensions.Codecs, genericfilters.NoMuxAndDiscoveryIncompleteKey)))
 	return err
 }
 

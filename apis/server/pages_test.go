@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -52,7 +53,13 @@ func testPages(t *testing.T, s *env.Server) {
 func code(t *testing.T, client kubernetes.Interface, path string) int {
 	t.Helper()
 	status := 0
-	client.CoreV1().RESTClient().Get().RequestURI(path).Do(t.Context()).StatusCode(&status)
+	result := client.CoreV1().RESTClient().Get().RequestURI(path).Do(t.Context())
+	if result.StatusCode(&status); status == 0 { // what is no JSON has its code in the error alone
+		var answer apierrors.APIStatus
+		if errors.As(result.Error(), &answer) {
+			return int(answer.Status().Code)
+		}
+	}
 	return status
 }
 

@@ -9,7 +9,9 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -39,6 +41,7 @@ func storageClasses() resource.Definition[*storagev1.StorageClass] {
 		Validate:      validateStorageClass,
 		Warn:          warnStorageClass,
 		Columns:       storageClassColumns(),
+		FinishList:    markDefault,
 	}
 }
 
@@ -136,16 +139,39 @@ func validateTopologyTerm(term corev1.TopologySelectorTerm, at *field.Path) (map
 	return out, errs
 }
 
+// markDefault marks the class that claims get which name none: of several
+// defaults the newest.
+func markDefault(list runtime.Object, rows []metav1.TableRow) {
+	classes, ok := list.(*storagev1.StorageClassList)
+	if !ok {
+		return
+	}
+	best := -1
+	for i := range classes.Items {
+		c := &classes.Items[i]
+		if !isDefaultClass(c) {
+			continue
+		}
+		if best < 0 || newer(c, &classes.Items[best]) {
+			best = i
+		}
+	}
+	if best >= 0 && best < len(rows) {
+		rows[best].Cells[0] = classes.Items[best].Name + " (default)"
+	}
+}
+
+func newer(a, b *storagev1.StorageClass) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return b.CreationTimestamp.Before(&a.CreationTimestamp)
+}
+
 func storageClassColumns() []resource.Column[*storagev1.StorageClass] {
 	type C = *storagev1.StorageClass
 	doc := storagev1.StorageClass{}.SwaggerDoc()
 	return []resource.Column[C]{
-		{Name: "Name", Type: "string", Format: "name", Help: resource.NameColumn[C]().Help, Value: func(c C) any {
-			if isDefaultClass(c) {
-				return c.Name + " (default)"
-			}
-			return c.Name
-		}},
 		{Name: "Provisioner", Type: "string", Help: doc["provisioner"], Value: func(c C) any { return c.Provisioner }},
 		{Name: "ReclaimPolicy", Type: "string", Help: doc["reclaimPolicy"], Value: func(c C) any { return orDefault(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete) }},
 		{Name: "VolumeBindingMode", Type: "string", Help: doc["volumeBindingMode"], Value: func(c C) any { return orDefault(c.VolumeBindingMode, storagev1.VolumeBindingImmediate) }},

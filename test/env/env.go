@@ -165,7 +165,7 @@ func (s *Server) store(ctx context.Context, o Options) (*etcd.Etcd, error) {
 // resources composes the groups as the product does.
 func (s *Server) resources(a *server.Access, o Options) []resource.Resource {
 	s.t.Helper()
-	client := kubernetes.NewForConfigOrDie(s.Admin())
+	client := kubernetes.NewForConfigOrDie(s.Config("system:apiserver", "system:masters"))
 	nodes, err := nodeproxy.New(nodeproxy.Config{
 		CAFile: s.PKI.File("ca.crt"), Client: client,
 		CertFile: s.PKI.File("apiserver-kubelet-client.crt"), KeyFile: s.PKI.File("apiserver-kubelet-client.key"),

@@ -45,10 +45,7 @@ func (b Bootstrap) Service(ctx context.Context, api API) error {
 }
 
 func service(api API) *corev1.Service {
-	family := corev1.IPv4Protocol
-	if api.ClusterIP.Is6() {
-		family = corev1.IPv6Protocol
-	}
+	single := corev1.IPFamilyPolicySingleStack
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: serviceName, Namespace: metav1.NamespaceDefault,
@@ -57,7 +54,7 @@ func service(api API) *corev1.Service {
 		Spec: corev1.ServiceSpec{
 			Ports:           []corev1.ServicePort{{Name: portName, Port: servicePort, TargetPort: intstr.FromInt32(api.Port), Protocol: corev1.ProtocolTCP}},
 			ClusterIP:       api.ClusterIP.String(),
-			IPFamilies:      []corev1.IPFamily{family},
+			IPFamilyPolicy:  &single,
 			SessionAffinity: corev1.ServiceAffinityNone,
 			Type:            corev1.ServiceTypeClusterIP,
 		},

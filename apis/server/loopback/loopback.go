@@ -14,10 +14,12 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -83,21 +85,33 @@ func (t *Transport) end(w *response) {
 // the groups and of system:authenticated. Built-in types travel as protobuf.
 // There is no client-side rate limit: priority and fairness does that better.
 func (t *Transport) Config(name string, groups ...string) *rest.Config {
-	agent := "skiff/" + name
-	if name == user.APIServerUser {
-		agent = "kube-apiserver" // what manages the fields of the system's own objects
-	}
 	id := &user.DefaultInfo{Name: name, Groups: append(slices.Clone(groups), user.AllAuthenticated)}
 	return &rest.Config{
 		Host:      host,
 		Transport: client{t, id},
 		QPS:       -1,
-		UserAgent: agent,
+		UserAgent: component(name) + "/skiff",
 		ContentConfig: rest.ContentConfig{
 			ContentType:        "application/vnd.kubernetes.protobuf",
 			AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
 		},
 	}
+}
+
+// component is the part of Kubernetes that a user is: the name by which tools
+// know what manages an object's fields.
+func component(name string) string {
+	switch {
+	case name == user.APIServerUser:
+		return "kube-apiserver"
+	case name == user.KubeScheduler:
+		return "kube-scheduler"
+	case name == user.KubeControllerManager, strings.HasPrefix(name, "system:serviceaccount:"+metav1.NamespaceSystem+":"):
+		return "kube-controller-manager"
+	case strings.HasPrefix(name, "system:node:"):
+		return "kubelet"
+	}
+	return "skiff"
 }
 
 var errClosed = errors.New("the API server has shut down")
