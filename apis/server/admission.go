@@ -54,7 +54,9 @@ func plugins() []plugin {
 		{serviceaccount.Name, "", func(a *assembly) (admission.Interface, error) {
 			return serviceaccount.New(a.informers, a.client, names.SimpleNameGenerator.GenerateName), nil
 		}},
-		{noderestriction.Name, "", with(noderestriction.New)},
+		{noderestriction.Name, "", func(a *assembly) (admission.Interface, error) {
+			return noderestriction.New(a.informers, a.client, a.server.config.Access.Authorizer), nil
+		}},
 		{nodetaint.Name, "", func(*assembly) (admission.Interface, error) { return nodetaint.New(), nil }},
 		{podsecurity.Name, "", func(a *assembly) (admission.Interface, error) {
 			return podsecurity.New(a.informers, a.client, a.config)

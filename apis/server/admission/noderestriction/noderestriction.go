@@ -6,20 +6,24 @@ package noderestriction
 import (
 	"context"
 	"fmt"
+	"strings"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
+	translation "k8s.io/csi-translation-lib"
 
+	"skiff/apis/podspec"
 	"skiff/apis/server/authz/node"
 )
 
@@ -29,18 +33,21 @@ const Name = "NodeRestriction"
 // Plugin is the admission plugin.
 type Plugin struct {
 	*admission.Handler
-	pods   listers.PodLister
-	client kubernetes.Interface
+	pods       listers.PodLister
+	client     kubernetes.Interface
+	authorizer authorizer.UnconditionalAuthorizer
+	translator translation.CSITranslator
 }
 
 var _ admission.MutationInterface = (*Plugin)(nil)
 
-// New registers the pod informer.
-func New(i informers.SharedInformerFactory, client kubernetes.Interface) *Plugin {
+// New registers the pod informer. The authorizer is asked about audiences and
+// signers that no volume of a pod names.
+func New(i informers.SharedInformerFactory, client kubernetes.Interface, z authorizer.UnconditionalAuthorizer) *Plugin {
 	pods := i.Core().V1().Pods()
 	p := &Plugin{
 		admission.NewHandler(admission.Create, admission.Update, admission.Delete),
-		pods.Lister(), client,
+		pods.Lister(), client, z, translation.New(),
 	}
 	p.SetReadyFunc(pods.Informer().HasSynced)
 	return p
@@ -82,6 +89,8 @@ func (p *Plugin) Admit(ctx context.Context, a admission.Attributes, _ admission.
 		return r.slice()
 	case certificatesv1.Resource("certificatesigningrequests"):
 		return r.signing()
+	case certificatesv1.Resource("podcertificaterequests"):
+		return r.podCertificate(ctx)
 	}
 	return nil
 }
@@ -99,38 +108,18 @@ func (r request) pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	return pod, err
 }
 
-// token allows tokens bound to a pod that runs on the node.
-func (r request) token(ctx context.Context) error {
-	if r.GetOperation() != admission.Create || r.GetSubresource() != "token" {
-		return nil
-	}
-	tr, ok := r.GetObject().(*authenticationv1.TokenRequest)
-	if !ok {
-		return r.forbid("unexpected type %T", r.GetObject())
-	}
-	ref := tr.Spec.BoundObjectRef
-	switch {
-	case ref == nil || ref.APIVersion != "v1" || ref.Kind != "Pod" || ref.Name == "":
-		return r.forbid("node requested token not bound to a pod")
-	case ref.UID == "":
-		return r.forbid("node requested token with a pod binding without a uid")
-	}
-	pod, err := r.pod(ctx, ref.Name)
+// lookup is the answer to an object that can't be read: that it is not there
+// may be said.
+func (r request) lookup(err error) error {
 	if apierrors.IsNotFound(err) {
 		return err
 	}
-	if err != nil {
-		return r.forbid("%w", err)
-	}
-	switch {
-	case pod.UID != ref.UID:
-		return r.forbid("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID)
-	case pod.Spec.NodeName != r.node:
-		return r.forbid("node requested token bound to a pod scheduled on a different node")
-	case pod.Spec.ServiceAccountName != r.GetName():
-		return r.forbid("node requested token of a service account that the pod doesn't use")
-	}
-	return nil
+	return r.forbid("%w", err)
+}
+
+// nodeObject is the node itself.
+func (r request) nodeObject(ctx context.Context) (*corev1.Node, error) {
+	return r.plugin.client.CoreV1().Nodes().Get(ctx, r.node, fromCache())
 }
 
 func (r request) lease() error {
@@ -152,24 +141,52 @@ func (r request) named(what string) error {
 	return nil
 }
 
+// claim allows a node to say how far the expansion of a volume is.
 func (r request) claim() error {
-	if r.GetSubresource() != "status" || r.GetOperation() != admission.Update {
+	switch {
+	case r.GetSubresource() != "status":
 		return r.forbid("may only update PVC status")
+	case r.GetOperation() != admission.Update:
+		return r.forbid("unexpected operation %q", r.GetOperation())
+	}
+	old, ok := r.GetOldObject().(*corev1.PersistentVolumeClaim)
+	if !ok {
+		return r.forbid("unexpected type %T", r.GetOldObject())
+	}
+	now, ok := r.GetObject().(*corev1.PersistentVolumeClaim)
+	if !ok {
+		return r.forbid("unexpected type %T", r.GetObject())
+	}
+	old, now = withoutExpansion(old), withoutExpansion(now)
+	if !equality.Semantic.DeepEqual(old, now) {
+		return r.forbid("node %q is not allowed to update fields other than status.quantity and status.conditions: %v", r.node, podspec.Diff(*old, *now))
 	}
 	return nil
 }
 
+func withoutExpansion(c *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
+	c = c.DeepCopy()
+	c.TypeMeta, c.ResourceVersion, c.ManagedFields = metav1.TypeMeta{}, "", nil
+	c.Status.Capacity, c.Status.Conditions = nil, nil
+	c.Status.AllocatedResources, c.Status.AllocatedResourceStatuses = nil, nil
+	return c
+}
+
 func (r request) slice() error {
 	o := r.GetObject()
-	if r.GetOperation() == admission.Delete {
+	switch r.GetOperation() {
+	case admission.Create:
+	case admission.Delete:
 		o = r.GetOldObject()
+	default:
+		return nil // the authorizer has looked at the slice as it is
 	}
 	s, ok := o.(*resourcev1.ResourceSlice)
 	if !ok {
-		return nil // a collection, whose items the authorizer has limited
+		return r.forbid("unexpected type %T", o)
 	}
 	if s.Spec.NodeName == nil || *s.Spec.NodeName != r.node {
-		return r.forbid("can only %s ResourceSlice with the same NodeName as the requesting node", r.GetOperation())
+		return r.forbid("can only %s ResourceSlice with the same NodeName as the requesting node", strings.ToLower(string(r.GetOperation())))
 	}
 	return nil
 }

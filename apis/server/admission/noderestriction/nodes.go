@@ -1,13 +1,10 @@
 package noderestriction
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"maps"
 	"slices"
 	"strings"
 
-	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apiserver/pkg/admission"
@@ -17,6 +14,9 @@ func (r request) nodes() error {
 	name := r.GetName()
 	node, isNode := r.GetObject().(*corev1.Node)
 	if r.GetOperation() == admission.Create && isNode {
+		if node.Spec.ConfigSource != nil {
+			return r.forbid("node %q is not allowed to create pods with a non-nil configSource", r.node)
+		}
 		if bad := forbiddenLabels(node.Labels, nil); len(bad) > 0 {
 			return r.forbid("node %q is not allowed to set the following labels: %s", r.node, strings.Join(bad, ", "))
 		}
@@ -31,14 +31,17 @@ func (r request) nodes() error {
 	if r.GetOperation() != admission.Update || !ok || !isNode {
 		return nil
 	}
+	if c := node.Spec.ConfigSource; c != nil && !equality.Semantic.DeepEqual(c, old.Spec.ConfigSource) {
+		return r.forbid("node %q is not allowed to update configSource to a new non-nil configSource", r.node)
+	}
 	if !equality.Semantic.DeepEqual(node.Spec.Taints, old.Spec.Taints) {
 		return r.forbid("node %q is not allowed to modify taints", r.node)
 	}
-	if bad := forbiddenLabels(node.Labels, old.Labels); len(bad) > 0 {
-		return r.forbid("is not allowed to modify labels: %s", strings.Join(bad, ", "))
-	}
 	if !equality.Semantic.DeepEqual(node.OwnerReferences, old.OwnerReferences) {
 		return r.forbid("node %q is not allowed to modify ownerReferences", r.node)
+	}
+	if bad := forbiddenLabels(node.Labels, old.Labels); len(bad) > 0 {
+		return r.forbid("is not allowed to modify labels: %s", strings.Join(bad, ", "))
 	}
 	return nil
 }
@@ -94,29 +97,4 @@ func ofKubelet(key, domain string) bool {
 		return true
 	}
 	return false
-}
-
-// signing allows a node to ask for certificates in its own name.
-func (r request) signing() error {
-	csr, ok := r.GetObject().(*certificatesv1.CertificateSigningRequest)
-	if !ok || r.GetOperation() != admission.Create {
-		return nil
-	}
-	switch csr.Spec.SignerName {
-	case certificatesv1.KubeletServingSignerName, certificatesv1.KubeAPIServerClientKubeletSignerName:
-	default:
-		return nil
-	}
-	block, _ := pem.Decode(csr.Spec.Request)
-	if block == nil {
-		return r.forbid("unable to parse csr: not PEM")
-	}
-	request, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return r.forbid("unable to parse csr: %w", err)
-	}
-	if want := r.GetUserInfo().GetName(); request.Subject.CommonName != want {
-		return r.forbid("can only create a node CSR with CN=%s", want)
-	}
-	return nil
 }

@@ -2,11 +2,15 @@ package noderestriction
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/admission"
+
+	nodeauthz "skiff/apis/server/authz/node"
 )
 
 func (r request) pods(ctx context.Context) error {
@@ -14,9 +18,9 @@ func (r request) pods(ctx context.Context) error {
 	case "":
 		switch r.GetOperation() {
 		case admission.Create:
-			return r.createPod()
+			return r.createPod(ctx)
 		case admission.Delete:
-			return r.ownPod(ctx, r.GetName(), "delete pods")
+			return r.ownPod(ctx, r.GetName(), `node %q can only delete pods with spec.nodeName set to itself`)
 		}
 		return r.forbid("unexpected operation %q, node %q can only create and delete mirror pods", r.GetOperation(), r.node)
 	case "status":
@@ -27,19 +31,19 @@ func (r request) pods(ctx context.Context) error {
 	return r.forbid("unexpected pod subresource %q, only 'status' and 'eviction' are allowed", r.GetSubresource())
 }
 
-func (r request) ownPod(ctx context.Context, name, what string) error {
+func (r request) ownPod(ctx context.Context, name, why string) error {
 	pod, err := r.pod(ctx, name)
 	if err != nil {
-		return err
+		return r.lookup(err)
 	}
 	if pod.Spec.NodeName != r.node {
-		return r.forbid("node %q can only %s with spec.nodeName set to itself", r.node, what)
+		return r.forbid(why, r.node)
 	}
 	return nil
 }
 
 // createPod allows mirrors of static pods, which reference nothing.
-func (r request) createPod() error {
+func (r request) createPod(ctx context.Context) error {
 	pod, ok := r.GetObject().(*corev1.Pod)
 	if !ok {
 		return r.forbid("unexpected type %T", r.GetObject())
@@ -50,14 +54,21 @@ func (r request) createPod() error {
 	if pod.Spec.NodeName != r.node {
 		return r.forbid("node %q can only create pods with spec.nodeName set to itself", r.node)
 	}
-	if err := r.owner(pod); err != nil {
+	if err := r.owner(ctx, pod); err != nil {
 		return err
 	}
-	return r.referencesNothing(pod)
+	what, err := referenced(pod)
+	if err != nil {
+		return r.forbid("error checking mirror pod for API references: %w", err)
+	}
+	if what != "" {
+		return r.forbid("node %q can not create pods that reference %s", r.node, what)
+	}
+	return nil
 }
 
 // owner wants the node itself as the one owner.
-func (r request) owner(pod *corev1.Pod) error {
+func (r request) owner(ctx context.Context, pod *corev1.Pod) error {
 	if len(pod.OwnerReferences) == 0 {
 		return r.forbid("node %q can only create pods with an owner reference set to itself", r.node)
 	}
@@ -73,30 +84,76 @@ func (r request) owner(pod *corev1.Pod) error {
 	case o.BlockOwnerDeletion != nil && *o.BlockOwnerDeletion:
 		return r.forbid("node %q must not set blockOwnerDeletion on an owner reference", r.node)
 	}
+	node, err := r.nodeObject(ctx)
+	switch {
+	case apierrors.IsNotFound(err):
+		return err
+	case err != nil:
+		return r.forbid("error looking up node %s to verify uid: %w", r.node, err)
+	case node.UID != o.UID:
+		return r.forbid("node %s UID mismatch: expected %s got %s", r.node, o.UID, node.UID)
+	}
 	return nil
 }
 
-func (r request) referencesNothing(pod *corev1.Pod) error {
-	if pod.Spec.ServiceAccountName != "" {
-		return r.forbid("node %q can not create pods that reference a service account", r.node)
-	}
-	if len(pod.Spec.ResourceClaims) > 0 {
-		return r.forbid("node %q can not create pods that reference resourceclaims", r.node)
+// referenced says which objects of the API the pod needs, or "" for none.
+func referenced(pod *corev1.Pod) (string, error) {
+	secrets, configMaps := nodeauthz.References(pod)
+	switch {
+	case pod.Spec.ServiceAccountName != "":
+		return "serviceaccounts", nil
+	case secrets:
+		return "secrets", nil
+	case configMaps:
+		return "configmaps", nil
+	case len(pod.Spec.ResourceClaims) > 0:
+		return "resourceclaims", nil
 	}
 	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		switch {
-		case v.Secret != nil:
-			return r.forbid("node %q can not create pods that reference secrets", r.node)
-		case v.ConfigMap != nil:
-			return r.forbid("node %q can not create pods that reference configmaps", r.node)
-		case v.PersistentVolumeClaim != nil, v.Ephemeral != nil:
-			return r.forbid("node %q can not create pods that reference persistentvolumeclaims", r.node)
-		case v.Projected != nil:
-			return r.forbid("node %q can not create pods that use projected volumes", r.node)
+		if what, err := referencedBy(&pod.Spec.Volumes[i]); what != "" || err != nil {
+			return what, err
 		}
 	}
-	return nil
+	return "", nil
+}
+
+func referencedBy(v *corev1.Volume) (string, error) {
+	switch s := &v.VolumeSource; {
+	case s.Projected != nil:
+		for i := range s.Projected.Sources {
+			if what, err := projected(&s.Projected.Sources[i], v.Name); what != "" || err != nil {
+				return what, err
+			}
+		}
+		return "", nil
+	case s.CSI != nil:
+		return "csidrivers (via CSI volumes)", nil
+	case s.Glusterfs != nil:
+		return "endpoints (via glusterFS volumes)", nil
+	case s.PersistentVolumeClaim != nil:
+		return "persistentvolumeclaims", nil
+	case s.Ephemeral != nil:
+		return "persistentvolumeclaims (via ephemeral volumes)", nil
+	case s.AzureFile != nil:
+		return "secrets (via azureFile volumes)", nil
+	case equality.Semantic.DeepEqual(*s, corev1.VolumeSource{}):
+		return "", fmt.Errorf("unknown volume type for volume  %q", v.Name)
+	}
+	return "", nil
+}
+
+func projected(s *corev1.VolumeProjection, volume string) (string, error) {
+	switch {
+	case s.ServiceAccountToken != nil:
+		return "serviceaccounts (via projected volumes)", nil
+	case s.ClusterTrustBundle != nil:
+		return "clustertrustbundles", nil
+	case s.PodCertificate != nil:
+		return "podcertificates", nil
+	case s.DownwardAPI != nil:
+		return "", nil
+	}
+	return "", fmt.Errorf("unknown source for projected volume %q", volume)
 }
 
 func (r request) podStatus() error {
@@ -114,8 +171,16 @@ func (r request) podStatus() error {
 	if !ok {
 		return r.forbid("unexpected type %T", r.GetObject())
 	}
-	if !equality.Semantic.DeepEqual(pod.Labels, old.Labels) {
+	same := equality.Semantic.DeepEqual
+	switch {
+	case !same(pod.Labels, old.Labels):
 		return r.forbid("node %q cannot update labels through pod status", r.node)
+	case !same(pod.Status.ResourceClaimStatuses, old.Status.ResourceClaimStatuses):
+		return r.forbid("node %q cannot update resource claim statues", r.node)
+	case !same(pod.Status.ExtendedResourceClaimStatus, old.Status.ExtendedResourceClaimStatus):
+		return r.forbid("node %q cannot update extended resource claim status", r.node)
+	case !same(pod.Status.NodeAllocatableResourceClaimStatuses, old.Status.NodeAllocatableResourceClaimStatuses):
+		return r.forbid("node %q cannot update node allocatable resource claim statuses", r.node)
 	}
 	return nil
 }
@@ -135,5 +200,5 @@ func (r request) evict(ctx context.Context) error {
 	if name == "" {
 		return r.forbid("could not determine pod from request data")
 	}
-	return r.ownPod(ctx, name, "evict pods")
+	return r.ownPod(ctx, name, "node %s can only evict pods with spec.nodeName set to itself")
 }

@@ -107,7 +107,7 @@ func (z *Authorizer) refuse(ctx context.Context, node string, a authorizer.Attri
 		return q.readNamespaced(q.usesConfigMap)
 	case "/persistentvolumeclaims":
 		if a.GetSubresource() == "status" {
-			return q.related(q.usesClaim, "get", "update", "patch")
+			return q.updateStatus(q.usesClaim)
 		}
 		return q.get(q.usesClaim)
 	case "/persistentvolumes":
@@ -123,9 +123,9 @@ func (z *Authorizer) refuse(ctx context.Context, node string, a authorizer.Attri
 	case "storage.k8s.io/csinodes":
 		return q.csiNode()
 	case "resource.k8s.io/resourceslices":
-		return q.own(q.isSlice, "update", "patch", "delete")
+		return q.slice()
 	case "certificates.k8s.io/podcertificaterequests":
-		return q.own(q.isCertificateRequest)
+		return q.certificateRequest()
 	case "/nodes":
 		return q.nodes()
 	case "/pods":

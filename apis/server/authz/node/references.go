@@ -5,6 +5,12 @@ import corev1 "k8s.io/api/core/v1"
 // references are the names, in a pod's own namespace, that its spec uses.
 type references struct{ secrets, configMaps, claims []string }
 
+// References reports whether a pod's spec names secrets and config maps.
+func References(pod *corev1.Pod) (secrets, configMaps bool) {
+	r := referencesOf(pod)
+	return len(r.secrets) > 0, len(r.configMaps) > 0
+}
+
 func referencesOf(pod *corev1.Pod) references {
 	var r references
 	spec := &pod.Spec
