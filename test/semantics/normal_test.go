@@ -34,6 +34,9 @@ var (
 	inText   = regexp.MustCompile(`(resourceVersion\W{1,8}|in record \()\d+`)
 	suffix   = regexp.MustCompile(`(kube-api-access-|^c-|\btwo-)[a-z0-9]{5}`)
 	age      = regexp.MustCompile(`(?m)(^|- )\d+[sm]$`)
+	address  = regexp.MustCompile(`127\.0\.0\.1:\d{4,}|192\.0\.2\.10:6443`)
+	hash     = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
+	jwt      = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
 	stamp    = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 )
 
@@ -41,8 +44,15 @@ var (
 func (p places) normal(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
-		_, isList := v["items"]
+		kind, _ := v["kind"].(string)
+		isList := strings.HasSuffix(kind, "List")
 		_, isTable := v["rows"]
+		for key := range v { // what owns a field may be told by a uid
+			if plain := uid.ReplaceAllString(key, "uid"); plain != key {
+				v[plain] = v[key]
+				delete(v, key)
+			}
+		}
 		for key, value := range v {
 			switch text, _ := value.(string); {
 			case key == "metadata" && (isList || isTable):
@@ -51,6 +61,8 @@ func (p places) normal(v any) any {
 				v[key] = p.of("v", text)
 			case key == "managedFields":
 				v[key] = p.managers(value)
+			case key == "resourceRules" || key == "nonResourceRules":
+				v[key] = p.unordered(value)
 			default:
 				v[key] = p.normal(value)
 			}
@@ -77,7 +89,9 @@ func (places) listMeta(v any) any {
 }
 
 // managers are in no order when they came within a second.
-func (p places) managers(v any) any {
+func (p places) managers(v any) any { return p.unordered(v) }
+
+func (p places) unordered(v any) any {
 	l, _ := v.([]any)
 	for i := range l {
 		l[i] = p.normal(l[i])
@@ -88,6 +102,9 @@ func (p places) managers(v any) any {
 
 func (p places) text(s string) string {
 	s = age.ReplaceAllString(s, "${1}age")
+	s = address.ReplaceAllString(s, "address")
+	s = hash.ReplaceAllString(s, "hash")
+	s = jwt.ReplaceAllString(s, "token")
 	s = uid.ReplaceAllString(s, "uid")
 	s = tooOld.ReplaceAllString(s, "too old resource version: $1 (now)")
 	s = tooLarge.ReplaceAllString(s, "$1, current: now")

@@ -3,6 +3,8 @@ package semantics
 import (
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +29,8 @@ type step struct {
 //	eventually TEXT          ask until the answer has TEXT in it: caches fill later
 //
 //	the body, after an empty line
+//
+// In the path and the body, <<N TEXT>> is TEXT N times.
 func readSteps(path string) ([]step, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -39,8 +43,8 @@ func readSteps(path string) ([]step, error) {
 		if len(lines) < 2 {
 			return nil, fmt.Errorf("%s: step %q has no request", path, lines[0])
 		}
-		s := step{name: lines[0], body: strings.TrimRight(body, "\n"), captures: map[string]string{}}
-		s.method, s.path, _ = strings.Cut(lines[1], " ")
+		s := step{name: lines[0], body: repeated(strings.TrimRight(body, "\n")), captures: map[string]string{}}
+		s.method, s.path, _ = strings.Cut(repeated(lines[1]), " ")
 		for _, line := range lines[2:] {
 			if err := s.directive(line); err != nil {
 				return nil, fmt.Errorf("%s: step %q: %w", path, s.name, err)
@@ -49,6 +53,16 @@ func readSteps(path string) ([]step, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+var repeats = regexp.MustCompile(`<<(\d+) (.+?)>>`)
+
+func repeated(s string) string {
+	return repeats.ReplaceAllStringFunc(s, func(m string) string {
+		parts := repeats.FindStringSubmatch(m)
+		n, _ := strconv.Atoi(parts[1]) // digits
+		return strings.Repeat(parts[2], n)
+	})
 }
 
 func (s *step) directive(line string) error {
