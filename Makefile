@@ -8,7 +8,13 @@ BUILD   := build
 BUNDLE  := $(BUILD)/bundle
 DATA    := kubelet/bundle/data/bundle.tar.zst
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X skiff/config.Build=$(VERSION)
+# What /version and kubernetes_build_info tell about the build.
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
+BUILT   := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+VERSIONS := k8s.io/component-base/version
+BUILDINFO := -X $(VERSIONS).gitVersion=v1.37.2+skiff.$(VERSION) -X $(VERSIONS).gitMajor=1 -X $(VERSIONS).gitMinor=37 \
+	-X $(VERSIONS).gitCommit=$(COMMIT) -X $(VERSIONS).gitTreeState=$(if $(findstring dirty,$(VERSION)),dirty,clean) -X $(VERSIONS).buildDate=$(BUILT)
+LDFLAGS := -s -w -X skiff/config.Build=$(VERSION) $(BUILDINFO)
 TOOLMOD := hack/bundle/go.mod
 UPFLAGS ?=
 
