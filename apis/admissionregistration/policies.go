@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/util/jsonpath"
 
 	"skiff/apis/resource"
 	"skiff/apis/validate"
@@ -42,6 +43,7 @@ func validatingAdmissionPolicies(c expressions) resource.Definition[*admissionv1
 		},
 		ValidateStatus: func(_ context.Context, obj, old P) field.ErrorList {
 			errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
+			errs = append(errs, validateTypeChecking(obj.Status.TypeChecking, field.NewPath("status", "typeChecking", "expressionWarnings"))...)
 			return append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, field.NewPath("status", "conditions"))...)
 		},
 		StatusResetFields: []string{"metadata", "spec"},
@@ -144,6 +146,22 @@ func validateMutable(m *admissionv1.MatchResources, at *field.Path) (errs field.
 	for _, r := range m.ResourceRules {
 		for _, o := range r.Operations {
 			errs = append(errs, validate.Enum(o, at.Child("resourceRules", "operations"), admissionv1.OperationAll, admissionv1.Connect, admissionv1.Create, admissionv1.Update)...)
+		}
+	}
+	return errs
+}
+
+func validateTypeChecking(c *admissionv1.TypeChecking, at *field.Path) (errs field.ErrorList) {
+	if c == nil {
+		return nil
+	}
+	for i, w := range c.ExpressionWarnings {
+		errs = append(errs, validate.Required(w.Warning, at.Index(i).Child("warning"))...)
+		ref, here := strings.TrimSpace(w.FieldRef), at.Index(i).Child("fieldRef")
+		if ref == "" {
+			errs = append(errs, field.Required(here, ""))
+		} else if err := jsonpath.New("spec").Parse("{" + ref + "}"); err != nil {
+			errs = append(errs, field.Invalid(here, ref, fmt.Sprintf("invalid JSONPath: %v", err)))
 		}
 	}
 	return errs

@@ -41,6 +41,18 @@ func nonNegative(at *field.Path, counts ...count) (errs field.ErrorList) {
 	return errs
 }
 
+// notFewer lets the count of hash collisions only grow.
+func notFewer(now, old *int32, at *field.Path) field.ErrorList {
+	var n int32
+	if now != nil {
+		n = *now
+	}
+	if old == nil || (now != nil && n >= *old) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(at, n, "cannot be decremented")}
+}
+
 // atMost checks that numbers of a status are not greater than another one.
 func atMost(at *field.Path, limit count, counts ...count) (errs field.ErrorList) {
 	for _, c := range counts {

@@ -172,5 +172,5 @@ func validateDaemonSetStatus(_ context.Context, obj, old *appsv1.DaemonSet) fiel
 	if s.CollisionCount != nil {
 		errs = append(errs, validate.NonNegative(*s.CollisionCount, at.Child("collisionCount"))...)
 	}
-	return errs
+	return append(errs, notFewer(s.CollisionCount, old.Status.CollisionCount, at.Child("collisionCount"))...)
 }

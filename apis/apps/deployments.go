@@ -189,11 +189,5 @@ func validateCollisions(n, old *int32, at *field.Path) (errs field.ErrorList) {
 	if n != nil {
 		errs = append(errs, validate.NonNegative(*n, at.Child("collisionCount"))...)
 	}
-	if old != nil && n == nil {
-		errs = append(errs, field.Invalid(at.Child("collisionCount"), 0, "cannot be decremented"))
-	}
-	if old != nil && n != nil && *n < *old {
-		errs = append(errs, field.Invalid(at.Child("collisionCount"), *n, "cannot be decremented"))
-	}
-	return errs
+	return append(errs, notFewer(n, old, at.Child("collisionCount"))...)
 }

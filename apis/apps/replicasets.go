@@ -93,10 +93,10 @@ func validateReplicaSetStatus(_ context.Context, obj, old *appsv1.ReplicaSet) fi
 	replicas := count{"status.replicas", int64(s.Replicas)}
 	labeled, ready, available := count{"fullyLabeledReplicas", int64(s.FullyLabeledReplicas)}, count{"readyReplicas", int64(s.ReadyReplicas)}, count{"availableReplicas", int64(s.AvailableReplicas)}
 	errs = append(errs, nonNegative(at, count{"replicas", int64(s.Replicas)}, labeled, ready, available)...)
+	errs = append(errs, nonNegative(at, count{"observedGeneration", s.ObservedGeneration})...)
 	if s.TerminatingReplicas != nil {
 		errs = append(errs, nonNegative(at, count{"terminatingReplicas", int64(*s.TerminatingReplicas)})...)
 	}
-	errs = append(errs, nonNegative(at, count{"observedGeneration", s.ObservedGeneration})...)
 	errs = append(errs, atMost(at, replicas, labeled, ready, available)...)
 	return append(errs, atMost(at, ready, available)...)
 }

@@ -162,6 +162,7 @@ func validateStatefulSetStatus(_ context.Context, obj, old *appsv1.StatefulSet) 
 		errs = append(errs, validate.NonNegative(*s.CollisionCount, at.Child("collisionCount"))...)
 	}
 	errs = append(errs, atMost(at, replicas, ready, current, updated, available)...)
-	errs = append(errs, atMost(at, ready, available)...)
+	errs = append(errs, atMost(at, count{"status.readyReplicas", ready.value}, available)...)
+	errs = append(errs, notFewer(s.CollisionCount, old.Status.CollisionCount, at.Child("collisionCount"))...)
 	return append(errs, validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))...)
 }

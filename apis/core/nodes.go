@@ -39,6 +39,7 @@ func nodes(deps Deps) resource.Resource {
 		Spec:           func(n *corev1.Node) any { return &n.Spec },
 		Status:         func(n *corev1.Node) any { return &n.Status },
 		KeepStatus:     true,
+		PrepareStatus:  func(_ context.Context, n, _ *corev1.Node) { n.Status.Config = nil },
 		ValidateStatus: validateNodeUpdate,
 		Fields: func(n *corev1.Node) fields.Set {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
@@ -66,6 +67,7 @@ func defaultNode(n *corev1.Node) {
 	}
 }
 
+// prepareNode drops what no kubelet heeds any more, or not yet.
 func prepareNode(_ context.Context, obj, _ *corev1.Node) {
 	obj.Spec.PodPreemptionPolicy = nil
 	obj.Spec.ConfigSource = nil

@@ -2,6 +2,10 @@ package core
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -10,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	utilnet "k8s.io/utils/net"
 
+	"skiff/apis/podspec"
 	"skiff/apis/validate"
 )
 
@@ -18,7 +23,48 @@ func validateNode(ctx context.Context, n, old *corev1.Node) (errs field.ErrorLis
 		return validateNodeUpdate(ctx, n, old)
 	}
 	errs = append(errs, validateTaints(n.Spec.Taints, field.NewPath("metadata", "taints"))...)
+	errs = append(errs, validateNodeStatus(&n.Status)...)
+	if s := n.Status.NodeInfo.Swap; s != nil && s.Capacity != nil {
+		errs = append(errs, validate.Positive(*s.Capacity, field.NewPath("metadata", "nodeSwapStatus", "capacity"))...)
+	}
 	return append(errs, validatePodCIDRs(n.Spec.PodCIDRs, nil)...)
+}
+
+// validateNodeStatus checks what a status must never say.
+func validateNodeStatus(s *corev1.NodeStatus) (errs field.ErrorList) {
+	status := field.NewPath("status")
+	for _, k := range slices.Sorted(maps.Keys(s.Capacity)) {
+		errs = append(errs, podspec.ValidateQuantity(k, s.Capacity[k], status.Child("capacity", string(k)))...)
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Allocatable)) {
+		errs = append(errs, podspec.ValidateQuantity(k, s.Allocatable[k], status.Child("allocatable", string(k)))...)
+	}
+	return append(errs, validateDeclaredFeatures(s.DeclaredFeatures, status.Child("declaredFeatures"))...)
+}
+
+var featureName = regexp.MustCompile(`^[A-Z][a-zA-Z0-9]*(/[a-zA-Z][a-zA-Z0-9]*)*$`)
+
+// validateDeclaredFeatures checks the names of the features that a node says it
+// has, which are sorted (KEP-5328).
+func validateDeclaredFeatures(list []string, at *field.Path) (errs field.ErrorList) {
+	for i, f := range list {
+		switch {
+		case len(f) > validation.DNS1123SubdomainMaxLength:
+			errs = append(errs, field.Invalid(at.Index(i), f, fmt.Sprintf("invalid feature name %q: must be no more than %d characters", f, validation.DNS1123SubdomainMaxLength)))
+		case !featureName.MatchString(f):
+			errs = append(errs, field.Invalid(at.Index(i), f, fmt.Sprintf("invalid feature name %q: must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes", f)))
+		}
+		if i+1 == len(list) {
+			break
+		}
+		switch next := list[i+1]; {
+		case f == next:
+			errs = append(errs, field.Duplicate(at.Index(i+1), next))
+		case f > next:
+			errs = append(errs, field.Invalid(at.Index(i+1), next, "list must be sorted alphabetically"))
+		}
+	}
+	return errs
 }
 
 func validatePodCIDRs(cidrs, old []string) (errs field.ErrorList) {
@@ -39,10 +85,11 @@ func validatePodCIDRs(cidrs, old []string) (errs field.ErrorList) {
 }
 
 func validateNodeUpdate(_ context.Context, n, old *corev1.Node) (errs field.ErrorList) {
+	errs = append(errs, validateNodeStatus(&n.Status)...)
 	seen := map[corev1.NodeAddress]bool{}
 	for i, a := range n.Status.Addresses {
 		if seen[a] {
-			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), a))
+			errs = append(errs, field.Duplicate(field.NewPath("status", "addresses").Index(i), validate.GoNames{Value: a}))
 		}
 		seen[a] = true
 	}

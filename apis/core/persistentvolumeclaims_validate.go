@@ -3,9 +3,12 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/podspec"
@@ -54,10 +57,48 @@ func validateClaimChange(c, old *corev1.PersistentVolumeClaim) (errs field.Error
 
 func validateClaimStatus(_ context.Context, c, _ *corev1.PersistentVolumeClaim) (errs field.ErrorList) {
 	status := field.NewPath("status")
-	for name, list := range map[string]corev1.ResourceList{"capacity": c.Status.Capacity, "allocatedResources": c.Status.AllocatedResources} {
-		for k, q := range list {
-			errs = append(errs, podspec.ValidateQuantity(k, q, status.Child(name).Key(string(k)))...)
+	for _, k := range slices.Sorted(maps.Keys(c.Status.Capacity)) {
+		errs = append(errs, validateAmount(c.Status.Capacity[k], status.Child("capacity").Key(string(k)))...)
+	}
+	at := status.Child("allocatedResourceStatuses")
+	for _, k := range slices.Sorted(maps.Keys(c.Status.AllocatedResourceStatuses)) {
+		errs = append(errs, validateClaimResource(k, at)...)
+		if known := resizeStatuses(); !slices.Contains(known, c.Status.AllocatedResourceStatuses[k]) {
+			errs = append(errs, field.NotSupported(at, corev1.ClaimResourceStatus(k), known))
 		}
 	}
+	at = status.Child("allocatedResources")
+	for _, k := range slices.Sorted(maps.Keys(c.Status.AllocatedResources)) {
+		if bad := validateClaimResource(k, at); len(bad) > 0 {
+			errs = append(errs, bad...)
+			continue
+		}
+		errs = append(errs, validateAmount(c.Status.AllocatedResources[k], at.Key(string(k)))...)
+	}
 	return errs
+}
+
+func resizeStatuses() []corev1.ClaimResourceStatus {
+	return []corev1.ClaimResourceStatus{
+		corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+		corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+	}
+}
+
+func validateAmount(q resource.Quantity, at *field.Path) field.ErrorList {
+	if q.Value() < 0 {
+		return field.ErrorList{field.Invalid(at, q.Value(), "must be a valid resource quantity")}
+	}
+	return nil
+}
+
+// validateClaimResource allows storage, and resources that are someone's own.
+func validateClaimResource(name corev1.ResourceName, at *field.Path) field.ErrorList {
+	if errs := validate.QualifiedName(string(name), at); len(errs) > 0 {
+		return errs
+	}
+	if podspec.Native(name) && name != corev1.ResourceStorage {
+		return field.ErrorList{field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceStorage})}
+	}
+	return nil
 }

@@ -20,13 +20,14 @@ func hugePages(name corev1.ResourceName) bool {
 }
 
 // native reports whether a resource is Kubernetes' own.
-func native(name corev1.ResourceName) bool {
+// Native reports whether a resource is one of Kubernetes' own.
+func Native(name corev1.ResourceName) bool {
 	return !Qualified(string(name)) || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
 // Extended reports whether a resource is someone's own, counted by device plugins.
 func Extended(name corev1.ResourceName) bool {
-	if native(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
+	if Native(name) || strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) {
 		return false
 	}
 	return len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
@@ -100,7 +101,7 @@ func validateContainerResourceName(name corev1.ResourceName, path *field.Path) f
 		if !standardContainerResource(name) {
 			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
 		}
-	} else if !native(name) && !Extended(name) {
+	} else if !Native(name) && !Extended(name) {
 		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
 	return errs

@@ -3,6 +3,7 @@ package resourceapi
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -164,24 +165,26 @@ func validateConstraint(c *resourcev1.DeviceConstraint, names []string, at *fiel
 
 // validateMentioned checks references to the requests of a claim.
 func validateMentioned(requests, names []string, at *field.Path) field.ErrorList {
-	const text = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
 	return list[string]{
 		most: resourcev1.DeviceRequestsMaxSize, sizeDeclared: true,
-		check: func(name *string, at *field.Path) (errs field.ErrorList) {
-			parts := strings.Split(*name, "/")
-			if len(parts) > 2 {
-				return field.ErrorList{field.Invalid(at, *name, text)}
-			}
-			for _, part := range parts {
-				errs = append(errs, validate.DNSLabel(part, at)...)
-			}
-			if !slices.Contains(names, *name) {
-				errs = append(errs, field.Invalid(at, *name, text))
-			}
-			return errs
-		},
-		key: itself, keysDeclared: true,
+		check: func(name *string, at *field.Path) field.ErrorList { return validateMention(*name, names, at) },
+		key:   itself, keysDeclared: true,
 	}.validate(requests, at)
+}
+
+func validateMention(name string, names []string, at *field.Path) (errs field.ErrorList) {
+	const text = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+	parts := strings.Split(name, "/")
+	if len(parts) > 2 {
+		return field.ErrorList{field.Invalid(at, name, text)}
+	}
+	for _, part := range parts {
+		errs = append(errs, validate.DNSLabel(part, at)...)
+	}
+	if !slices.Contains(names, name) {
+		errs = append(errs, field.Invalid(at, name, text))
+	}
+	return errs
 }
 
 func validateConfiguration(c *resourcev1.DeviceConfiguration, stored bool, at *field.Path) field.ErrorList {
@@ -194,11 +197,20 @@ func validateConfiguration(c *resourcev1.DeviceConfiguration, stored bool, at *f
 
 // validateParameters demands a JSON object; what is stored may be of any size.
 func validateParameters(raw *runtime.RawExtension, stored bool, at *field.Path) field.ErrorList {
-	const longest, omitted = resourcev1.OpaqueParametersMaxLength, "<value omitted>"
+	longest := resourcev1.OpaqueParametersMaxLength
+	if stored {
+		longest = math.MaxInt
+	}
+	return validateObject(raw, longest, at)
+}
+
+// validateObject demands a JSON object of at most so many bytes.
+func validateObject(raw *runtime.RawExtension, longest int, at *field.Path) field.ErrorList {
+	const omitted = "<value omitted>"
 	switch {
 	case len(raw.Raw) == 0:
 		return field.ErrorList{field.Required(at, "")}
-	case !stored && len(raw.Raw) > longest:
+	case len(raw.Raw) > longest:
 		return field.ErrorList{field.TooLong(at, "", longest)}
 	}
 	var v any

@@ -41,6 +41,7 @@ func resourceClaims(a admin) resource.Definition[*resourcev1.ResourceClaim] {
 		Status:       func(c C) any { return &c.Status },
 		PrepareStatus: func(_ context.Context, obj, old C) {
 			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
+			dropDeallocated(&obj.Status, &old.Status)
 		},
 		ValidateStatus: func(ctx context.Context, obj, old C) field.ErrorList {
 			errs := a.granted(ctx, obj.Namespace, obj.Status.Allocation, old.Status.Allocation)
@@ -121,31 +122,6 @@ func validateTemplateMeta(m *metav1.ObjectMeta, at *field.Path) (errs field.Erro
 		if f.set {
 			errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set"))
 		}
-	}
-	return errs
-}
-
-func validateClaimStatus(obj, old *resourcev1.ResourceClaim) field.ErrorList {
-	errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-	at := field.NewPath("status")
-	if obj.Status.Allocation == nil && len(obj.Status.ReservedFor) > 0 {
-		errs = append(errs, field.Forbidden(at.Child("reservedFor"), "may not be specified when `allocated` is not set"))
-	}
-	if obj.DeletionTimestamp != nil && len(obj.Status.ReservedFor) > len(old.Status.ReservedFor) {
-		errs = append(errs, field.Forbidden(at.Child("reservedFor"), "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"))
-	}
-	seen := map[string]bool{}
-	for i, r := range obj.Status.ReservedFor {
-		here := at.Child("reservedFor").Index(i)
-		errs = append(errs, validate.Required(r.Resource, here.Child("resource"))...)
-		errs = append(errs, validate.Required(r.Name, here.Child("name"))...)
-		if seen[string(r.UID)] {
-			errs = append(errs, field.Duplicate(here.Child("uid"), r.UID))
-		}
-		seen[string(r.UID)] = true
-	}
-	if a, was := obj.Status.Allocation, old.Status.Allocation; a != nil && was != nil && !equality.Semantic.DeepEqual(a, was) {
-		errs = append(errs, field.Invalid(at.Child("allocation"), nil, validation.FieldImmutableErrorMsg))
 	}
 	return errs
 }

@@ -2,10 +2,12 @@ package storage
 
 import (
 	"context"
+	"math"
 
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"skiff/apis/resource"
@@ -58,7 +60,13 @@ func validateVolumeAttachment(_ context.Context, obj, old *storagev1.VolumeAttac
 		errs = append(errs, validate.All(spec.Child("nodeName"), obj.Spec.NodeName, validation.NameIsDNSSubdomain(obj.Spec.NodeName, false))...)
 	}
 	status := field.NewPath("status")
-	errs = append(errs, validation.ValidateAnnotations(obj.Status.AttachmentMetadata, status.Child("attachmentMetadata"))...)
+	size := 0
+	for k, v := range obj.Status.AttachmentMetadata {
+		size += len(k) + len(v)
+	}
+	if size > maxParametersSize {
+		errs = append(errs, field.TooLong(status.Child("attachmentMetadata"), "", maxParametersSize))
+	}
 	errs = append(errs, validateVolumeError(obj.Status.AttachError, status.Child("attachError"))...)
 	return append(errs, validateVolumeError(obj.Status.DetachError, status.Child("detachError"))...)
 }
@@ -83,8 +91,15 @@ func validateSource(s *storagev1.VolumeAttachmentSource, at *field.Path) field.E
 
 func validateVolumeError(e *storagev1.VolumeError, at *field.Path) field.ErrorList {
 	const longest = 1024
-	if e == nil || len(e.Message) <= longest {
+	var errs field.ErrorList
+	if e == nil {
 		return nil
 	}
-	return field.ErrorList{field.TooLong(at.Child("message"), "", longest)}
+	if len(e.Message) > longest {
+		errs = append(errs, field.TooLong(at.Child("message"), "", longest))
+	}
+	if e.ErrorCode != nil && *e.ErrorCode < 0 {
+		errs = append(errs, field.Invalid(at.Child("errorCode"), *e.ErrorCode, utilvalidation.InclusiveRangeError(0, math.MaxInt32)))
+	}
+	return errs
 }

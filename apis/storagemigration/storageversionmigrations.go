@@ -4,10 +4,12 @@ import (
 	"context"
 
 	migrationv1 "k8s.io/api/storagemigration/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -34,10 +36,7 @@ func storageVersionMigrations() resource.Definition[*migrationv1.StorageVersionM
 		PrepareStatus: func(_ context.Context, obj, old M) {
 			metav1.ResetObjectMetaForStatus(&obj.ObjectMeta, &old.ObjectMeta)
 		},
-		ValidateStatus: func(_ context.Context, obj, old M) field.ErrorList {
-			errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
-			return append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, field.NewPath("status", "conditions"))...)
-		},
+		ValidateStatus:    validateMigrationStatus,
 		StatusResetFields: []string{"metadata", "spec"},
 		Columns: []resource.Column[M]{
 			{Name: "Resource", Type: "string", Help: "The resource being migrated.", Value: func(m M) any {
@@ -73,6 +72,38 @@ func validateMigration(_ context.Context, obj, old *migrationv1.StorageVersionMi
 	}
 	if old != nil {
 		errs = append(errs, validation.ValidateImmutableField(obj.Spec, old.Spec, field.NewPath("spec"))...)
+	}
+	return errs
+}
+
+// validateMigrationStatus keeps how a migration ended, and from which version on it was.
+func validateMigrationStatus(_ context.Context, obj, old *migrationv1.StorageVersionMigration) field.ErrorList {
+	errs := validation.ValidateObjectMetaUpdate(&obj.ObjectMeta, &old.ObjectMeta, field.NewPath("metadata"))
+	now, was := obj.Status.ResourceVersion, old.Status.ResourceVersion
+	version, conditions := field.NewPath("status", "resourceVersion"), field.NewPath("status", "conditions")
+	if now != "" {
+		if _, err := resourceversion.CompareResourceVersion(now, now); err != nil {
+			errs = append(errs, field.Invalid(version, now, err.Error()))
+		}
+	}
+	errs = append(errs, metavalidation.ValidateConditions(obj.Status.Conditions, conditions)...)
+	if was != "" && was != now {
+		errs = append(errs, field.Invalid(version, now, validation.FieldImmutableErrorMsg))
+	}
+	holds := func(m *migrationv1.StorageVersionMigration, kind migrationv1.MigrationConditionType) bool {
+		return meta.IsStatusConditionTrue(m.Status.Conditions, string(kind))
+	}
+	wrong := func(text string) {
+		errs = append(errs, field.Invalid(conditions, validate.GoNames{Value: obj.Status.Conditions}, text))
+	}
+	if holds(obj, migrationv1.MigrationSucceeded) && holds(obj, migrationv1.MigrationFailed) {
+		wrong("Both success and failed conditions cannot be true at the same time")
+	}
+	if holds(old, migrationv1.MigrationSucceeded) && !holds(obj, migrationv1.MigrationSucceeded) {
+		wrong("Success condition cannot be set to false once it is true")
+	}
+	if holds(old, migrationv1.MigrationFailed) && !holds(obj, migrationv1.MigrationFailed) {
+		wrong("Failed condition cannot be set to false once it is true")
 	}
 	return errs
 }

@@ -21,7 +21,7 @@ const (
 	// busyRoom is how many bytes a busy server's heap may always grow by after the
 	// start, if that is no more than a share of the machine's memory: marking is a
 	// quarter of what a request costs when it happens every 100 MB.
-	busyRoom      = 256 << 20
+	busyRoom      = 512 << 20
 	busyRoomShare = 16
 	// collectEvery is how much time is meant to lie between two collections.
 	collectEvery = 30 * time.Second
