@@ -169,9 +169,12 @@ func TestQuotaCountsCustomResources(t *testing.T) {
 	}
 	count := func(n string) { c.used("shop", "q", map[corev1.ResourceName]string{"count/shelves.example.com": n}) }
 	count("1")
-	if _, err := shelves.Create(ctx, shelf("b"), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.eventually("admission knows the count", func(ctx context.Context) string {
+		if _, err := shelves.Create(ctx, shelf("b"), metav1.CreateOptions{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	count("2")
 	if _, err := shelves.Create(ctx, shelf("c"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a third: %v", err)
