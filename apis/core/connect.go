@@ -88,8 +88,11 @@ func kubeletTarget(ctx context.Context, k Kubelet, node string, path []string, q
 	if err != nil {
 		return target{}, err
 	}
-	u := &url.URL{Scheme: at.Scheme, Host: hostPort(at.Host, at.Port), Path: "/" + strings.Join(path, "/"), RawQuery: query.Encode()}
-	return target{u, at.Transport}, nil
+	return target{kubeletURL(at, path, query), at.Transport}, nil
+}
+
+func kubeletURL(at KubeletAddress, path []string, query url.Values) *url.URL {
+	return &url.URL{Scheme: at.Scheme, Host: hostPort(at.Host, at.Port), Path: "/" + strings.Join(path, "/"), RawQuery: query.Encode()}
 }
 
 // optionTypes are the query options of the subresources that connect.

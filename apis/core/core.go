@@ -49,6 +49,7 @@ type Kubelet interface {
 type KubeletAddress struct {
 	Scheme, Host, Port string
 	Transport          http.RoundTripper
+	Insecure           http.RoundTripper // believes any serving certificate
 }
 
 // Tokens issues service account tokens.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,8 +18,16 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	genericrest "k8s.io/apiserver/pkg/registry/generic/rest"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"skiff/apis/validate"
+)
+
+var (
+	logUsage    = counter("kube_apiserver_pod_logs", "insecure_backend_total", "Number of requests for logs, by whether the kubelet's certificate is verified: enforce_tls, skip_tls_allowed", "usage")
+	logFailures = counter("kube_apiserver_pod_logs", "backend_tls_failure_total", "Number of requests for logs that failed as the kubelet's certificate could not be verified")
+
+	registerLogMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(logUsage, logFailures) })
 )
 
 // logEndpoint serves pods/NAME/log from the kubelet of the pod's node.
@@ -53,6 +62,12 @@ func (e logEndpoint) Get(ctx context.Context, name string, options runtime.Objec
 	if !ok {
 		return nil, fmt.Errorf("invalid options object: %#v", options)
 	}
+	registerLogMetrics()
+	usage := "enforce_tls"
+	if o.InsecureSkipTLSVerifyBackend {
+		usage = "skip_tls_allowed"
+	}
+	logUsage.WithLabelValues(usage).Inc()
 	if errs := validateLogOptions(o); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, name, errs)
 	}
@@ -66,16 +81,20 @@ func (e logEndpoint) Get(ctx context.Context, name string, options runtime.Objec
 	}
 	out := &genericrest.LocationStreamer{
 		ContentType: "text/plain", Flush: o.Follow, RedirectChecker: genericrest.PreventRedirects,
-		ResponseChecker: genericrest.NewGenericHttpResponseChecker(schema.GroupResource{Resource: "pods/log"}, name),
+		ResponseChecker:             genericrest.NewGenericHttpResponseChecker(schema.GroupResource{Resource: "pods/log"}, name),
+		TLSVerificationErrorCounter: logFailures.WithLabelValues(),
 	}
 	if pod.Spec.NodeName == "" { // nothing has run yet: an empty log
 		return out, nil
 	}
-	t, err := kubeletTarget(ctx, e.kubelet, pod.Spec.NodeName, []string{"containerLogs", pod.Namespace, pod.Name, container}, logQuery(o))
+	at, err := e.kubelet.ConnectionInfo(ctx, pod.Spec.NodeName)
 	if err != nil {
 		return nil, err
 	}
-	out.Location, out.Transport = t.url, t.transport
+	out.Location, out.Transport = kubeletURL(at, []string{"containerLogs", pod.Namespace, pod.Name, container}, logQuery(o)), at.Transport
+	if o.InsecureSkipTLSVerifyBackend { // for nodes whose serving certificate has ended, or was never approved
+		out.Transport = at.Insecure
+	}
 	return out, nil
 }
 
