@@ -82,7 +82,7 @@ func (r request) podCertificate(ctx context.Context) error {
 		return r.forbid("PodCertificateRequest for pod %q contains serviceAccountName (%q) that differs from running pod (%q)", name, req.Spec.ServiceAccountName, pod.Spec.ServiceAccountName)
 	}
 	account, err := r.plugin.client.CoreV1().ServiceAccounts(r.GetNamespace()).Get(ctx, req.Spec.ServiceAccountName, fromCache())
-	if err != nil {
+	if err = missing(err, corev1.Resource("serviceaccount"), req.Spec.ServiceAccountName); err != nil {
 		return fmt.Errorf("while retrieving service account %q named in the PodCertificateRequest: %w", r.GetNamespace()+"/"+req.Spec.ServiceAccountName, err)
 	}
 	if req.Spec.ServiceAccountUID != account.UID {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/informers"
@@ -103,9 +104,9 @@ func (r request) forbid(format string, args ...any) error {
 func (r request) pod(ctx context.Context, name string) (*corev1.Pod, error) {
 	pod, err := r.plugin.pods.Pods(r.GetNamespace()).Get(name)
 	if apierrors.IsNotFound(err) {
-		return r.plugin.client.CoreV1().Pods(r.GetNamespace()).Get(ctx, name, metav1.GetOptions{})
+		pod, err = r.plugin.client.CoreV1().Pods(r.GetNamespace()).Get(ctx, name, metav1.GetOptions{})
 	}
-	return pod, err
+	return pod, missing(err, corev1.Resource("pod"), name)
 }
 
 // lookup is the answer to an object that can't be read: that it is not there
@@ -119,7 +120,16 @@ func (r request) lookup(err error) error {
 
 // nodeObject is the node itself.
 func (r request) nodeObject(ctx context.Context) (*corev1.Node, error) {
-	return r.plugin.client.CoreV1().Nodes().Get(ctx, r.node, fromCache())
+	node, err := r.plugin.client.CoreV1().Nodes().Get(ctx, r.node, fromCache())
+	return node, missing(err, corev1.Resource("node"), r.node)
+}
+
+// missing says what isn't there as a cache of Kubernetes does: in the singular.
+func missing(err error, what schema.GroupResource, name string) error {
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(what, name)
+	}
+	return err
 }
 
 func (r request) lease() error {

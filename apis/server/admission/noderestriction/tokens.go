@@ -9,7 +9,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -104,11 +103,8 @@ func (r request) wants(ctx context.Context, pod *corev1.Pod, audience string) (b
 			continue
 		}
 		d, err := r.plugin.client.StorageV1().CSIDrivers().Get(ctx, driver, fromCache())
-		if apierrors.IsNotFound(err) {
-			err = apierrors.NewNotFound(storagev1.Resource("csidriver"), driver)
-		}
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, missing(err, storagev1.Resource("csidriver"), driver))
 			continue
 		}
 		if slices.ContainsFunc(d.Spec.TokenRequests, func(t storagev1.TokenRequest) bool { return t.Audience == audience }) {
@@ -137,11 +133,11 @@ func (r request) driverOf(ctx context.Context, pod *corev1.Pod, v *corev1.Volume
 func (r request) driverOfClaim(ctx context.Context, namespace, name string) (string, error) {
 	claim, err := r.plugin.client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, fromCache())
 	if err != nil {
-		return "", err
+		return "", missing(err, corev1.Resource("persistentvolumeclaim"), name)
 	}
 	pv, err := r.plugin.client.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, fromCache())
 	if err != nil {
-		return "", err
+		return "", missing(err, corev1.Resource("persistentvolume"), claim.Spec.VolumeName)
 	}
 	if pv.Spec.CSI == nil && r.plugin.translator.IsPVMigratable(pv) {
 		if pv, err = r.plugin.translator.TranslateInTreePVToCSI(klog.FromContext(ctx), pv); err != nil {

@@ -18,6 +18,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
+
+	"skiff/apis/server/authz/node"
 )
 
 const (
@@ -127,7 +129,7 @@ func mirror(a admission.Attributes, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return admission.NewForbidden(a, errors.New("a mirror pod may not reference service accounts"))
 	}
-	if secrets := secretsOf(pod); len(secrets) > 0 {
+	if secrets, _ := node.References(pod); secrets {
 		return admission.NewForbidden(a, errors.New("a mirror pod may not reference secrets"))
 	}
 	for _, v := range pod.Spec.Volumes {
