@@ -2,11 +2,8 @@ package server_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -134,22 +131,10 @@ func testAggregation(t *testing.T, s *env.Server) {
 		}
 	}))
 	defer extension.Close()
-	address, err := url.Parse(extension.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, portText, err := net.SplitHostPort(address.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.ParseInt(portText, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
 	client := kubernetes.NewForConfigOrDie(s.Admin())
 	if _, err := client.CoreV1().Services("default").Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "extension"},
-		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost", Ports: []corev1.ServicePort{{Port: int32(port)}}},
+		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "localhost", Ports: []corev1.ServicePort{{Port: portOf(t, extension)}}},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +142,7 @@ func testAggregation(t *testing.T, s *env.Server) {
 		ObjectMeta: metav1.ObjectMeta{Name: "v1.metrics.example.com"},
 		Spec: apiregistrationv1.APIServiceSpec{
 			Group: "metrics.example.com", Version: "v1", GroupPriorityMinimum: 100, VersionPriority: 100, InsecureSkipTLSVerify: true,
-			Service: &apiregistrationv1.ServiceReference{Namespace: "default", Name: "extension", Port: ptr.To(int32(port))},
+			Service: &apiregistrationv1.ServiceReference{Namespace: "default", Name: "extension", Port: ptr.To(portOf(t, extension))},
 		},
 	}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -25,22 +23,10 @@ func TestLogsOfUnverifiedKubelet(t *testing.T) {
 		_, _ = w.Write([]byte("said by " + r.URL.Path)) // the reader notices
 	}))
 	t.Cleanup(kubelet.Close)
-	at, err := url.Parse(kubelet.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, text, err := net.SplitHostPort(at.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		t.Fatal(err)
-	}
 	c, ctx := kubernetes.NewForConfigOrDie(s.Admin()), t.Context()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{
-		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: host}},
-		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(port)}},
+		Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: portOf(t, kubelet)}},
 	}}
 	if _, err := c.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -59,4 +45,14 @@ func TestLogsOfUnverifiedKubelet(t *testing.T) {
 	if want := "said by /containerLogs/default/p/c"; err != nil || string(out) != want {
 		t.Errorf("got %q, %v; want %q", out, err, want)
 	}
+}
+
+// portOf is where a test's own server listens.
+func portOf(t *testing.T, s *httptest.Server) int32 {
+	t.Helper()
+	at, ok := s.Listener.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("listening on %v", s.Listener.Addr())
+	}
+	return int32(at.Port) //nolint:gosec // a port
 }
