@@ -60,6 +60,7 @@ type Config struct {
 	Encryption     Encryption
 	Admission      Admission
 	Limits         Limits
+	Profiling      Profiling
 
 	Verbosity int // klog verbosity
 }
@@ -79,6 +80,7 @@ func Default() Config {
 		CNI:           "bridge",
 		Audit:         DefaultAudit(),
 		Limits:        DefaultLimits(),
+		Profiling:     Profiling{Enabled: true},
 
 		Authentication: DefaultAuthentication(),
 		Authorization:  DefaultAuthorization(),
@@ -96,7 +98,7 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %s: %s", e.Key, e.Probl
 func (c *Config) Validate() error {
 	for _, check := range []func() error{
 		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
-		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits,
+		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits, c.validateProfiling,
 	} {
 		if err := check(); err != nil {
 			return err

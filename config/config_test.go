@@ -88,6 +88,9 @@ func TestValidate(t *testing.T) {
 		"no limits":      {func(c *Config) { c.Limits.MaxRequests, c.Limits.MaxMutatingRequests, c.Limits.Fairness = 0, 0, false }, ""},
 		"timeout":        {func(c *Config) { c.Limits.RequestTimeout = 0 }, "request-timeout"},
 		"chance":         {func(c *Config) { c.Limits.GoawayChance = 0.5 }, "goaway-chance"},
+		"watch grace":    {func(c *Config) { c.Limits.ShutdownWatchGrace = -1 }, "shutdown-watch-termination-grace-period"},
+		"debug socket":   {func(c *Config) { c.Profiling.Socket = "x" }, "debug-socket-path"},
+		"no socket":      {func(c *Config) { c.Profiling.Socket = "/proc/version" }, "debug-socket-path"},
 		"grace":          {func(c *Config) { c.Limits.LivezGracePeriod = -1 }, "livez-grace-period"},
 	}
 	for name, tc := range tests {

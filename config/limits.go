@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -17,6 +19,15 @@ type Limits struct {
 	GoawayChance        float64       // probability that a request makes its HTTP/2 client connect anew
 	LivezGracePeriod    time.Duration // how long /livez forgives hooks that have not ended
 	ShutdownDelay       time.Duration // how long a stopping server still serves while /readyz fails
+	ShutdownRetryAfter  bool          // after the delay, answer 429 with Retry-After until running requests have ended, in place of refusing connections
+	ShutdownWatchGrace  time.Duration // how long a stopping server waits for watches that it ends one after the other; 0 does not wait
+}
+
+// Profiling shows where the server spends time and memory.
+type Profiling struct {
+	Enabled    bool   // serve /debug/pprof and /debug/flags to those who may read them
+	Contention bool   // record where goroutines block; costs time
+	Socket     string // path of a Unix socket that serves them without asking who it is; "" is none
 }
 
 // DefaultLimits answers upstream's defaults.
@@ -37,7 +48,7 @@ func (c *Config) validateLimits() error {
 			return &Error{key, fmt.Sprintf("%d is negative", n), "give a number from 0 on"}
 		}
 	}
-	for key, d := range map[string]time.Duration{"livez-grace-period": l.LivezGracePeriod, "shutdown-delay-duration": l.ShutdownDelay} {
+	for key, d := range map[string]time.Duration{"livez-grace-period": l.LivezGracePeriod, "shutdown-delay-duration": l.ShutdownDelay, "shutdown-watch-termination-grace-period": l.ShutdownWatchGrace} {
 		if d < 0 {
 			return &Error{key, fmt.Sprintf("%s is negative", d), "give a duration such as 30s"}
 		}
@@ -50,6 +61,20 @@ func (c *Config) validateLimits() error {
 	}
 	if l.GoawayChance < 0 || l.GoawayChance > maxGoawayChance {
 		return &Error{"goaway-chance", fmt.Sprintf("%v is not a chance from 0 to %v", l.GoawayChance, maxGoawayChance), "give one such as 0.001"}
+	}
+	return nil
+}
+
+func (c *Config) validateProfiling() error {
+	p := &c.Profiling
+	if p.Socket == "" {
+		return nil
+	}
+	if !filepath.IsAbs(p.Socket) {
+		return &Error{"debug-socket-path", fmt.Sprintf("%q is not an absolute path", p.Socket), "give a path that begins with /"}
+	}
+	if info, err := os.Lstat(p.Socket); err == nil && info.Mode().Type() != fs.ModeSocket {
+		return &Error{"debug-socket-path", fmt.Sprintf("%q exists and is no socket", p.Socket), "give a path where nothing is"}
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type Config struct {
 	Encryption config.Encryption
 	Admission  config.Admission
 	Limits     config.Limits
+	Profiling  config.Profiling
 }
 
 // Serving is the network side: one TLS listener, and the files behind it. The

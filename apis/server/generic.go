@@ -43,6 +43,7 @@ func (s *Server) configure(b builtIn) error {
 		chain := genericserver.DefaultBuildHandlerChain(withSoundPatches(api, b.answers, c.MaxRequestBodyBytes), c)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			stack.Reserve()
+			boundBody(w, r, c)
 			chain.ServeHTTP(w, r)
 		})
 	}
@@ -78,6 +79,25 @@ func (s *Server) configure(b builtIn) error {
 	return s.addAudit(cfg)
 }
 
+// bodyGrace is how long after the timeout of a request the rest of its body is
+// waited for.
+const bodyGrace = time.Second
+
+// boundBody ends the wait for the rest of an HTTP/1.1 request's body, for which
+// net/http holds even the answer that the request took too long. The deadline
+// is lifted before the connection's next request.
+func boundBody(w http.ResponseWriter, r *http.Request, c *genericserver.Config) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 {
+		return
+	}
+	info, err := c.RequestInfoResolver.NewRequestInfo(r)
+	if err != nil || c.LongRunningFunc(r, info) {
+		return
+	}
+	// A connection without deadlines is served without.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(c.RequestTimeout + bodyGrace))
+}
+
 // roomy is an authenticator, the first of ours that is called on the goroutine
 // which the handler chain starts for a request.
 type roomy struct{ authenticator.Request }
@@ -94,6 +114,9 @@ func (s *Server) addLimits(cfg *genericserver.Config) {
 	cfg.RequestTimeout, cfg.MinRequestTimeout = l.RequestTimeout, l.MinRequestTimeout
 	cfg.GoawayChance = l.GoawayChance
 	cfg.LivezGracePeriod, cfg.ShutdownDelayDuration = l.LivezGracePeriod, l.ShutdownDelay
+	cfg.ShutdownSendRetryAfter, cfg.ShutdownWatchTerminationGracePeriod = l.ShutdownRetryAfter, l.ShutdownWatchGrace
+	p := s.config.Profiling
+	cfg.EnableProfiling, cfg.EnableContentionProfiling, cfg.DebugSocketPath = p.Enabled, p.Contention, p.Socket
 }
 
 // addFlowControl shares the server's concurrency out by flow schemas.

@@ -73,7 +73,7 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 			ProxyCertFile: h.pki.File("front-proxy-client.crt"), ProxyKeyFile: h.pki.File("front-proxy-client.key"),
 		},
 		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDRs: h.ServiceRanges(),
-		Flags: flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits,
+		Flags: flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits, Profiling: h.Profiling,
 	}, resources)
 	if err != nil {
 		return c, building("API server", err)

@@ -41,7 +41,7 @@ func bindDelivery(f *pflag.FlagSet, d *config.AuditDelivery, prefix string) {
 	f.Int64Var(&t.MaxEventBytes, prefix+"-truncate-max-event-size", t.MaxEventBytes, "bytes of an event; one that is larger without bodies too is dropped")
 }
 
-// bindProtection adds the flags of encryption at rest, admission and the limits. They
+// bindProtection adds the flags of encryption at rest, admission, the limits and profiling. They
 // have upstream's names.
 func (s *settings) bindProtection(f *pflag.FlagSet) {
 	e := &s.Encryption
@@ -61,4 +61,10 @@ func (s *settings) bindProtection(f *pflag.FlagSet) {
 	f.Float64Var(&l.GoawayChance, "goaway-chance", l.GoawayChance, "probability, up to 0.02, that a request makes its HTTP/2 client connect anew")
 	f.DurationVar(&l.LivezGracePeriod, "livez-grace-period", l.LivezGracePeriod, "how long after the start /livez forgives what is not complete yet")
 	f.DurationVar(&l.ShutdownDelay, "shutdown-delay-duration", l.ShutdownDelay, "how long a stopping server still serves while /readyz fails")
+	f.BoolVar(&l.ShutdownRetryAfter, "shutdown-send-retry-after", l.ShutdownRetryAfter, "after that, answer 429 with Retry-After until running requests have ended")
+	f.DurationVar(&l.ShutdownWatchGrace, "shutdown-watch-termination-grace-period", l.ShutdownWatchGrace, "how long a stopping server waits for watches that it ends one after the other")
+	p := &s.Profiling
+	f.BoolVar(&p.Enabled, "profiling", p.Enabled, "serve profiles at /debug/pprof/")
+	f.BoolVar(&p.Contention, "contention-profiling", p.Contention, "profile where goroutines block as well")
+	f.StringVar(&p.Socket, "debug-socket-path", p.Socket, "Unix socket that serves profiles without authentication")
 }

@@ -144,7 +144,7 @@ func (s *Server) assemble(ctx context.Context, o Options) {
 			ProxyCertFile: s.PKI.File("front-proxy-client.crt"), ProxyKeyFile: s.PKI.File("front-proxy-client.key"),
 		},
 		Version: "v1.37.2+skiff.test", AdvertiseAddress: local, ServiceCIDRs: o.ServiceCIDRs,
-		Flags: map[string]string{}, Audit: config.DefaultAudit(), Limits: config.DefaultLimits(),
+		Flags: map[string]string{}, Audit: config.DefaultAudit(), Limits: config.DefaultLimits(), Profiling: config.Profiling{Enabled: true},
 	}
 	if o.Configure != nil {
 		o.Configure(&c)
