@@ -53,7 +53,9 @@ func (p places) normal(v any) any {
 				delete(v, key)
 			}
 		}
-		for key, value := range v {
+		// In order: what comes first is numbered first.
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			value := v[key]
 			switch text, _ := value.(string); {
 			case key == "metadata" && (isList || isTable):
 				v[key] = p.listMeta(value)
