@@ -4,7 +4,6 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
@@ -46,38 +45,21 @@ func (s partStrategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.
 	return nil
 }
 
-// partEndpoint serves a part of a pod. It has no fields to reset: all that was
-// sent counts as the sender's.
-type partEndpoint struct{ endpoint resource.UpdateEndpoint }
+// partEndpoint serves a part of a pod. It has no fields to reset, as its store
+// would say: all that was sent counts as the sender's.
+type partEndpoint struct{ patchable }
 
-var _ rest.Patcher = partEndpoint{}
+type patchable interface {
+	rest.Storage
+	rest.Patcher
+	rest.TableConvertor
+}
 
 func newPartEndpoint(main *registry.Store, s partStrategy) rest.Storage {
 	store := *main
 	s.Part = resource.NewPart(main.UpdateStrategy)
 	store.UpdateStrategy = s
 	return partEndpoint{resource.NewUpdateEndpoint(&store)}
-}
-
-// New implements rest.Storage.
-func (e partEndpoint) New() runtime.Object { return e.endpoint.New() }
-
-// Destroy implements rest.Storage.
-func (e partEndpoint) Destroy() {}
-
-// Get implements rest.Getter.
-func (e partEndpoint) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
-	return e.endpoint.Get(ctx, name, o)
-}
-
-// Update implements rest.Updater.
-func (e partEndpoint) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, cv rest.ValidateObjectFunc, uv rest.ValidateObjectUpdateFunc, create bool, o *metav1.UpdateOptions) (runtime.Object, bool, error) {
-	return e.endpoint.Update(ctx, name, info, cv, uv, create, o)
-}
-
-// ConvertToTable implements rest.TableConvertor.
-func (e partEndpoint) ConvertToTable(ctx context.Context, obj, opts runtime.Object) (*metav1.Table, error) {
-	return e.endpoint.ConvertToTable(ctx, obj, opts)
 }
 
 // newEphemeralEndpoint serves pods/NAME/ephemeralcontainers.

@@ -69,10 +69,10 @@ func forbidOfEphemeral(ctr *corev1.Container, at *field.Path) (errs field.ErrorL
 // ValidateEphemeralUpdate checks an update of a pod's ephemeral containers:
 // they can be added, and nothing else.
 func ValidateEphemeralUpdate(p, old *corev1.Pod) (errs field.ErrorList) {
-	errs = append(errs, validatePod(p, old)...)
 	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
 	}
+	errs = append(errs, validatePod(p, old)...)
 	path := field.NewPath("spec", "ephemeralContainers")
 	now := map[string]*corev1.EphemeralContainer{}
 	for i := range p.Spec.EphemeralContainers {

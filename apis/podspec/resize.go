@@ -42,13 +42,13 @@ func sameNames(a, b []corev1.Container) bool {
 // ValidateResize checks an update of a pod's resources in place.
 func ValidateResize(p, old *corev1.Pod) (errs field.ErrorList) {
 	spec := field.NewPath("spec")
-	errs = append(errs, validatePod(p, nil)...)
 	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods cannot be resized")}
 	}
 	if old.Spec.OS != nil && old.Spec.OS.Name == corev1.Windows {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "windows pods cannot be resized")}
 	}
+	errs = append(errs, validatePod(p, nil)...)
 	if QOS(&p.Spec) != old.Status.QOSClass {
 		errs = append(errs, field.Invalid(spec, p.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
 	}
@@ -95,12 +95,7 @@ func validatePodResize(rest *corev1.PodSpec, old *corev1.Pod, spec *field.Path) 
 	var was corev1.ResourceRequirements
 	if before != nil {
 		was = *before
-		if removed(rest.Resources.Requests, was.Requests) {
-			errs = append(errs, field.Forbidden(path.Child("requests"), "pod-level resource requests cannot be removed"))
-		}
-		if removed(rest.Resources.Limits, was.Limits) {
-			errs = append(errs, field.Forbidden(path.Child("limits"), "pod-level resource limits cannot be removed"))
-		}
+		errs = append(errs, validateNoneRemoved(rest.Resources, &was, "pod-level resource", path)...)
 	}
 	undo(rest.Resources, &was)
 	if r := rest.Resources; before == nil && len(r.Requests)+len(r.Limits)+len(r.Claims) == 0 {
@@ -133,13 +128,17 @@ func validateOrder(p, old *corev1.Pod, spec *field.Path) (errs field.ErrorList) 
 // validateKept refuses that a request or limit is taken away.
 func validateKept(now, old []corev1.Container, path *field.Path) (errs field.ErrorList) {
 	for i := range now {
-		at := path.Index(i).Child("resources")
-		if removed(now[i].Resources.Requests, old[i].Resources.Requests) {
-			errs = append(errs, field.Forbidden(at.Child("requests"), "resource requests cannot be removed"))
-		}
-		if removed(now[i].Resources.Limits, old[i].Resources.Limits) {
-			errs = append(errs, field.Forbidden(at.Child("limits"), "resource limits cannot be removed"))
-		}
+		errs = append(errs, validateNoneRemoved(&now[i].Resources, &old[i].Resources, "resource", path.Index(i).Child("resources"))...)
+	}
+	return errs
+}
+
+func validateNoneRemoved(now, old *corev1.ResourceRequirements, what string, at *field.Path) (errs field.ErrorList) {
+	if removed(now.Requests, old.Requests) {
+		errs = append(errs, field.Forbidden(at.Child("requests"), what+" requests cannot be removed"))
+	}
+	if removed(now.Limits, old.Limits) {
+		errs = append(errs, field.Forbidden(at.Child("limits"), what+" limits cannot be removed"))
 	}
 	return errs
 }

@@ -19,7 +19,6 @@ func hugePages(name corev1.ResourceName) bool {
 	return strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
 }
 
-// native reports whether a resource is Kubernetes' own.
 // Native reports whether a resource is one of Kubernetes' own.
 func Native(name corev1.ResourceName) bool {
 	return !Qualified(string(name)) || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)

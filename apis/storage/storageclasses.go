@@ -17,6 +17,7 @@ import (
 
 	"skiff/apis/resource"
 	"skiff/apis/validate"
+	"skiff/internal/defaultclass"
 )
 
 const (
@@ -139,33 +140,19 @@ func validateTopologyTerm(term corev1.TopologySelectorTerm, at *field.Path) (map
 	return out, errs
 }
 
-// markDefault marks the class that claims get which name none: of several
-// defaults the newest.
+// markDefault marks the class that claims get which name none.
 func markDefault(list runtime.Object, rows []metav1.TableRow) {
 	classes, ok := list.(*storagev1.StorageClassList)
 	if !ok {
 		return
 	}
-	best := -1
-	for i := range classes.Items {
-		c := &classes.Items[i]
-		if !isDefaultClass(c) {
-			continue
-		}
-		if best < 0 || newer(c, &classes.Items[best]) {
-			best = i
-		}
+	all := make([]*storagev1.StorageClass, len(classes.Items))
+	for i := range all {
+		all[i] = &classes.Items[i]
 	}
-	if best >= 0 && best < len(rows) {
-		rows[best].Cells[0] = classes.Items[best].Name + " (default)"
+	if i := slices.Index(all, defaultclass.Of(all)); i >= 0 && i < len(rows) {
+		rows[i].Cells[0] = all[i].Name + " (default)"
 	}
-}
-
-func newer(a, b *storagev1.StorageClass) bool {
-	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.Name < b.Name
-	}
-	return b.CreationTimestamp.Before(&a.CreationTimestamp)
 }
 
 func storageClassColumns() []resource.Column[*storagev1.StorageClass] {
@@ -184,10 +171,6 @@ func orDefault[S ~string](p *S, value S) string {
 		return string(value)
 	}
 	return string(*p)
-}
-
-func isDefaultClass(c *storagev1.StorageClass) bool {
-	return c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" || c.Annotations["storageclass.beta.kubernetes.io/is-default-class"] == "true"
 }
 
 // driverName checks the name of a CSI driver.
