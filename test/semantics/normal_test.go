@@ -33,7 +33,8 @@ var (
 	uid      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	inText   = regexp.MustCompile(`(resourceVersion\W{1,8}|in record \()\d+`)
 	suffix   = regexp.MustCompile(`(kube-api-access-|^c-|\btwo-)[a-z0-9]{5}`)
-	age      = regexp.MustCompile(`(?m)(^|- )\d+[sm]$`)
+	age      = regexp.MustCompile(`(?m)(^|- )(\d+[sm]|\d{3}d|\d+y(\d+d)?)$`)
+	ago      = regexp.MustCompile(`\((\d{3}d|\d+y(\d+d)?) ago\)`) // the steps have dates
 	address  = regexp.MustCompile(`127\.0\.0\.1:\d{4,}|192\.0\.2\.10:6443`)
 	hash     = regexp.MustCompile(`X509SHA256=[0-9a-f]{64}`)
 	jwt      = regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`)
@@ -104,6 +105,7 @@ func (p places) unordered(v any) any {
 
 func (p places) text(s string) string {
 	s = age.ReplaceAllString(s, "${1}age")
+	s = ago.ReplaceAllString(s, "(age ago)")
 	s = address.ReplaceAllString(s, "address")
 	s = hash.ReplaceAllString(s, "hash")
 	s = jwt.ReplaceAllString(s, "token")
