@@ -18,13 +18,16 @@ LDFLAGS := -s -w -X skiff/config.Build=$(VERSION) $(BUILDINFO)
 TOOLMOD := hack/bundle/go.mod
 UPFLAGS ?=
 
+# What skiff is built from.
+GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+
 # One set of build settings, so that tests and binary share the build cache.
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api e2e deps test-deps bundle clean generate fmt deadcode help
+.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api bench-controllers e2e deps test-deps bundle clean generate fmt deadcode help
 
 ## help: this list
 help:
@@ -81,7 +84,7 @@ test-race: test-deps bundle build clients extensions
 BENCH   := cd test/bench && $(GO) test -tags bench -count=1 -v
 
 ## bench: every benchmark below, one after the other
-bench: bench-start bench-api
+bench: bench-start bench-api bench-controllers
 
 ## bench-start: start-up times, memory, CPU and size; five runs of a minute and a half
 bench-start: build clients
@@ -90,6 +93,14 @@ bench-start: build clients
 ## bench-api: the API server against kube-apiserver and etcd; writes docs/benchmarks, fails when a target is missed
 bench-api: build $(BUILD)/bench/kube-apiserver $(BUILD)/bench/etcd
 	$(BENCH) -timeout 60m ./api $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+## bench-controllers: the controllers against kube-controller-manager; writes docs/benchmarks, fails when a target is missed
+bench-controllers: build $(BUILD)/bench/kube-controller-manager $(BUILD)/bench/manager
+	$(BENCH) -timeout 120m ./controllers $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+# skiff's controllers in a process of their own.
+$(BUILD)/bench/manager: $(GOFILES)
+	cd test/bench && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ ./controllers/manager
 
 # Kubernetes' own programs as its release builds them, for comparison.
 UPSTREAM := test/bench/upstream
@@ -155,7 +166,6 @@ $(BUNDLE)/pause: hack/pause/pause.c
 $(DATA): $(RUNTIME) $(BUNDLE)/pause $(wildcard hack/pack/*.go internal/ociimage/*.go)
 	$(GO) run ./hack/pack -out $@ -pause $(BUNDLE)/pause $(RUNTIME)
 
-GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 bin/skiff: $(DATA) $(GOFILES) $(shell find config/manifests -name '*.yaml' 2>/dev/null)
 	$(GO) build -ldflags "$(LDFLAGS)" -o $@ ./cmd/skiff
 

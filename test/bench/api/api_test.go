@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -48,8 +47,9 @@ func TestAPI(t *testing.T) {
 	}
 	fmt.Print(r.Markdown())
 	if *out != "" {
-		write(t, filepath.Join(*out, "api-table.md"), r.Markdown())
-		write(t, filepath.Join(*out, "api.svg"), r.SVG("skiff's API compared with kube-apiserver and etcd (less is better)"))
+		if err := r.Write(*out, "api", "skiff's API compared with kube-apiserver and etcd (less is better)"); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, m := range r.Missed() {
 		t.Error(m)

@@ -4,6 +4,8 @@ package report
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -71,6 +73,19 @@ func (r *Report) Markdown() string {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, spread(x.ours), spread(x.theirs), spread(x.ratios()), target)
 	}
 	return b.String()
+}
+
+// Write puts the table into NAME-table.md and the plot, with its title, into NAME.svg of dir, which is made if it is missing.
+func (r *Report) Write(dir, name, title string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // part of the repository
+		return fmt.Errorf("making the directory for the report: %w", err)
+	}
+	for file, content := range map[string]string{name + "-table.md": r.Markdown(), name + ".svg": r.SVG(title)} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil { //nolint:gosec // part of the repository
+			return fmt.Errorf("writing the report: %w", err)
+		}
+	}
+	return nil
 }
 
 // ratios are ours to theirs, round by round.

@@ -4,6 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -56,5 +58,18 @@ func TestPlotIsXML(t *testing.T) {
 	}
 	if bars != 4 {
 		t.Errorf("%d rectangles, want the ground and three bars", bars)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	if err := sample().Write(dir, "speed", "a & b"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"speed-table.md": sample().Markdown(), "speed.svg": sample().SVG("a & b")} {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %v, %q", name, err, got)
+		}
 	}
 }

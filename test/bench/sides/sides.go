@@ -37,6 +37,9 @@ type Side struct {
 	Name  string
 	Ready time.Duration // from the start of its first process to /readyz
 
+	// Kubeconfig is the administrator's, PKI the directory of keys; only skiff has them.
+	Kubeconfig, PKI string
+
 	config    func() (*rest.Config, error)
 	processes []*exec.Cmd
 	logs      []string
@@ -47,7 +50,7 @@ func Skiff(t testing.TB, flags ...string) *Side {
 	t.Helper()
 	dir := t.TempDir()
 	kubeconfig := filepath.Join(dir, "kubeconfig")
-	s := &Side{Name: "skiff", logs: []string{filepath.Join(dir, "server.log")}}
+	s := &Side{Name: "skiff", Kubeconfig: kubeconfig, PKI: filepath.Join(dir, "data", "pki"), logs: []string{filepath.Join(dir, "server.log")}}
 	s.config = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", kubeconfig) }
 	began := time.Now()
 	args := append([]string{
@@ -181,14 +184,19 @@ func (s *Side) Stop(t testing.TB) {
 	processes := s.processes
 	s.processes = nil
 	for i := len(processes) - 1; i >= 0; i-- {
-		p := processes[i]
-		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		var exit *exec.ExitError
-		if err := p.Wait(); err != nil && !errors.As(err, &exit) && !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v", p.Path, err)
-		}
+		stop(t, processes[i])
+	}
+}
+
+// stop asks a process to end and waits for it.
+func stop(t testing.TB, p *exec.Cmd) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	var exit *exec.ExitError
+	if err := p.Wait(); err != nil && !errors.As(err, &exit) && !errors.Is(err, context.Canceled) {
+		t.Errorf("%s: %v", p.Path, err)
 	}
 }
 

@@ -1,6 +1,10 @@
 package sides
 
-import "skiff/config/pki"
+import (
+	"path/filepath"
+
+	"skiff/config/pki"
+)
 
 // etcdFlags are kubeadm's for a stacked member; ports are for clients, peers and metrics.
 func etcdFlags(files *pki.PKI, dir string, ports []string) []string {
@@ -34,5 +38,19 @@ func apiserverFlags(files *pki.PKI, port, etcd string) []string {
 		"--proxy-client-cert-file=" + files.File("front-proxy-client.crt"), "--proxy-client-key-file=" + files.File("front-proxy-client.key"),
 		"--etcd-servers=https://127.0.0.1:" + etcd, "--etcd-cafile=" + files.File("ca.crt"),
 		"--etcd-certfile=" + files.File("apiserver-kubelet-client.crt"), "--etcd-keyfile=" + files.File("apiserver-kubelet-client.key"),
+	}
+}
+
+// managerFlags are kubeadm's, except for the address.
+func managerFlags(api *Side, port string) []string {
+	file := func(name string) string { return filepath.Join(api.PKI, name) }
+	return []string{
+		"--allocate-node-cidrs=true", "--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16", "--cluster-name=kubernetes",
+		"--authentication-kubeconfig=" + api.Kubeconfig, "--authorization-kubeconfig=" + api.Kubeconfig, "--kubeconfig=" + api.Kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port=" + port,
+		"--client-ca-file=" + file("ca.crt"), "--requestheader-client-ca-file=" + file("front-proxy-ca.crt"), "--root-ca-file=" + file("ca.crt"),
+		"--cluster-signing-cert-file=" + file("ca.crt"), "--cluster-signing-key-file=" + file("ca.key"),
+		"--service-account-private-key-file=" + file("sa.key"), "--use-service-account-credentials=true",
+		"--controllers=*,bootstrapsigner,tokencleaner", "--leader-elect=true",
 	}
 }

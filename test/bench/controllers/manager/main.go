@@ -1,0 +1,95 @@
+// The program manager runs skiff's controllers in a process of their own, as kube-controller-manager is one, so that
+// both can be measured against the same API server:
+//
+//	manager KUBECONFIG PKI
+//
+// PKI is the server's directory of keys; every controller gets a certificate with its own identity.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"skiff/config/pki"
+	"skiff/controllers"
+	"skiff/controllers/certificates"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	if len(os.Args) != 3 {
+		return errors.New("usage: manager KUBECONFIG PKI")
+	}
+	admin, err := clientcmd.BuildConfigFromFlags("", os.Args[1])
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	files, err := pki.Load(pki.Config{Dir: os.Args[2], Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	if err != nil {
+		return fmt.Errorf("reading the keys: %w", err)
+	}
+	as := identities{admin: admin, files: files}
+	reader, err := kubernetes.NewForConfig(as.config("system:kube-controller-manager", "system:masters"))
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(reader, 0, informers.WithTransform(trim))
+	cfg := controllers.Default()
+	cfg.LeaderElect = true
+	cert, key := files.Authority()
+	all, err := controllers.New(cfg, controllers.Deps{
+		ClientConfig: as.config, Informers: factory, RootCA: files.CA(),
+		Authority: &certificates.Authority{Certificate: cert, Key: key},
+	})
+	if err != nil {
+		return err
+	}
+	factory.StartWithContext(ctx)
+	return all.Run(ctx)
+}
+
+type identities struct {
+	admin *rest.Config
+	files *pki.PKI
+}
+
+// config speaks as the user, by a certificate.
+func (i identities) config(user string, groups ...string) *rest.Config {
+	cert, key, err := i.files.Issue(user, groups...)
+	if err != nil {
+		panic(err) // no entropy, no benchmark
+	}
+	c := rest.CopyConfig(i.admin)
+	c.QPS = -1
+	c.CertData, c.KeyData, c.CertFile, c.KeyFile = cert, key, "", ""
+	c.ContentType = "application/vnd.kubernetes.protobuf"
+	c.AcceptContentTypes = c.ContentType + ",application/json"
+	return c
+}
+
+// trim is what the server does to cached objects.
+func trim(o any) (any, error) {
+	if m, err := meta.Accessor(o); err == nil {
+		m.SetManagedFields(nil)
+	}
+	return o, nil
+}
