@@ -17,6 +17,7 @@ import (
 	"skiff/controllers/namespace"
 	"skiff/controllers/nodeipam"
 	"skiff/controllers/nodelifecycle"
+	"skiff/controllers/persistentvolume"
 	"skiff/controllers/podgc"
 	"skiff/controllers/pvcprotection"
 	"skiff/controllers/pvprotection"
@@ -32,6 +33,7 @@ import (
 	"skiff/controllers/tokencleaner"
 	"skiff/controllers/ttl"
 	"skiff/controllers/ttlafterfinished"
+	"skiff/controllers/volumeexpand"
 )
 
 // entry is one controller: the service account that it acts as ("" for the manager's own identity), the name that its
@@ -75,6 +77,8 @@ func list(cfg Config, deps Deps) []entry {
 		{"pvc-protection-controller", "pvc-protection-controller", pvcprotection.New},
 		{"pv-protection-controller", "pv-protection-controller", pvprotection.New},
 		{"ephemeral-volume-controller", "ephemeral_volume", ephemeralvolume.New},
+		{"persistent-volume-binder", "persistentvolume-controller", persistentvolume.New},
+		{"expand-controller", "volume_expand", volumeexpand.New},
 		{"certificate-controller", "certificate-controller", func(env controller.Env) (controller.Spec, error) {
 			return certificates.New(env, deps.Authority)
 		}},

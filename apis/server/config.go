@@ -37,6 +37,9 @@ type Config struct {
 	// the kubernetes Service.
 	ServiceCIDRs   []netip.Prefix
 	ProxyTransport *http.Transport
+	// LocalPath makes the storage class of volumes on the nodes' disks, which
+	// needs nodes that provision it.
+	LocalPath bool
 
 	Flags      map[string]string // shown by /flagz; nil for no such page
 	Audit      config.Audit

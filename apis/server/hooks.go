@@ -89,7 +89,7 @@ type systemObject struct {
 }
 
 func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
-	return []systemObject{
+	objects := []systemObject{
 		{hook: "rbac/bootstrap-roles", group: "rbac.authorization.k8s.io", make: b.Roles},
 		{hook: "scheduling/bootstrap-system-priority-classes", group: "scheduling.k8s.io", make: b.PriorityClasses},
 		{hook: "priority-and-fairness-config-producer", group: "flowcontrol.apiserver.k8s.io", repair: true, make: b.FlowControl},
@@ -98,6 +98,10 @@ func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
 		{hook: "start-kubernetes-service-cidr-controller", group: "networking.k8s.io", repair: true, make: func(ctx context.Context) error { return b.ServiceCIDR(ctx, s.config.ServiceCIDRs) }},
 		{hook: "bootstrap-controller", group: "discovery.k8s.io", make: func(ctx context.Context) error { return s.publish(ctx, b) }},
 	}
+	if s.config.LocalPath {
+		objects = append(objects, systemObject{hook: "storage/bootstrap-local-path", group: "storage.k8s.io", make: b.LocalPath})
+	}
+	return objects
 }
 
 // addIdentity lets other components know the server by a lease.

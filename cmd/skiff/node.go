@@ -18,6 +18,7 @@ import (
 	"skiff/kubelet/cri"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/env"
+	"skiff/kubelet/localpath"
 	"skiff/kubelet/network"
 	"skiff/kubelet/node"
 	"skiff/kubelet/proxy"
@@ -66,6 +67,7 @@ type nodeParts struct {
 	reporter *node.Reporter
 	kubelet  *kubelet.Kubelet
 	volumes  *volumes.Manager
+	local    *localpath.Provisioner
 	server   *server.Server
 	proxy    *proxy.Proxy
 	dns      *dns.Server
@@ -127,7 +129,26 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("node", err)
 	}
+	if err := n.localVolumes(c); err != nil {
+		return nil, err
+	}
 	return n, n.services(c)
+}
+
+// localVolumes builds what provisions volumes from the node's disk.
+func (n *nodeParts) localVolumes(c *controlPlane) error {
+	client, err := c.client(localpath.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	n.local, err = localpath.New(localpath.Config{Node: n.host.node, Root: filepath.Join(n.host.DataDir, "volumes")}, localpath.Deps{
+		Client: client, Informers: c.informers,
+		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: localpath.Name, Host: n.host.node}),
+	})
+	if err != nil {
+		return building("local volumes", err)
+	}
+	return nil
 }
 
 // services builds the Service proxy and the cluster DNS.
@@ -154,6 +175,7 @@ func (n *nodeParts) services(c *controlPlane) error {
 func (n *nodeParts) handOver(l *layer) {
 	l.run("node", n.reporter.Run)
 	l.run("volumes", n.volumes.Run)
+	l.run("local-path", n.local.Run)
 	l.run("kubelet", n.kubelet.Run)
 	l.run("kubelet-server", n.server.Run)
 	l.run("proxy", n.proxy.Run)

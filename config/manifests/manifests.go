@@ -1,6 +1,7 @@
 // Package manifests holds the objects that every cluster has from its first
 // second: the default roles and bindings, priority classes, flow schemas,
-// priority levels and system namespaces, as upstream v1.37 makes them.
+// priority levels and system namespaces, as upstream v1.37 makes them, and what
+// a cluster with a node of skiff's has beyond: storage on the node's disk.
 package manifests
 
 import (
@@ -14,6 +15,7 @@ import (
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
@@ -76,3 +78,18 @@ func PriorityLevels() ([]flowcontrolv1.PriorityLevelConfiguration, error) {
 
 // Namespaces are the system namespaces.
 func Namespaces() ([]corev1.Namespace, error) { return read[corev1.Namespace]("namespaces.yaml") }
+
+// StorageClasses is the default class, of volumes on the nodes' disks.
+func StorageClasses() ([]storagev1.StorageClass, error) {
+	return read[storagev1.StorageClass]("storageclasses.yaml")
+}
+
+// LocalPathClusterRoles is what the provisioner of that class may do.
+func LocalPathClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("localpath-clusterroles.yaml")
+}
+
+// LocalPathClusterRoleBindings lets it.
+func LocalPathClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("localpath-clusterrolebindings.yaml")
+}

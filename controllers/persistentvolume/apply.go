@@ -1,0 +1,144 @@
+package persistentvolume
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	volumehelpers "k8s.io/component-helpers/storage/volume"
+)
+
+func (r *reconciler) say(of runtime.Object, event *Event) {
+	if event != nil {
+		r.env.Events.Event(of, event.Type, event.Reason, event.Message)
+	}
+}
+
+// applyClaim carries the plan out.
+func (r *reconciler) applyClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim, plan ClaimPlan) error {
+	switch {
+	case plan.Bind != nil:
+		return r.bind(ctx, plan.Bind, claim)
+	case plan.Assign != nil:
+		claim = claim.DeepCopy()
+		claim.Spec.StorageClassName = &plan.Assign.Name
+		_, err := r.updateClaim(ctx, claim)
+		return err
+	}
+	if plan.Provisioner != "" {
+		if asked, dirty := Provisioned(claim, plan.Provisioner); dirty {
+			written, err := r.updateClaim(ctx, asked)
+			if err != nil {
+				r.say(claim, warning("ProvisioningFailed", "Error saving claim: %v", err))
+				return err
+			}
+			claim = written
+		}
+	}
+	if !plan.Once {
+		r.say(claim, plan.Event)
+	}
+	if plan.Phase == "" || (plan.Once && claim.Status.Phase == plan.Phase) {
+		return nil
+	}
+	claim, err := r.claimPhase(ctx, claim, plan.Phase, nil)
+	if err == nil && plan.Once {
+		r.say(claim, plan.Event)
+	}
+	return err
+}
+
+// bind ties both to each other, as far as they are not.
+func (r *reconciler) bind(ctx context.Context, volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) error {
+	tied, dirty, err := volumehelpers.GetBindVolumeToClaim(volume, claim)
+	if err != nil {
+		return fmt.Errorf("binding volume %s: %w", volume.Name, err)
+	}
+	if dirty {
+		if volume, err = r.updateVolume(ctx, tied); err != nil {
+			return err
+		}
+	}
+	if volume, err = r.volumePhase(ctx, volume, corev1.VolumeBound, "", nil); err != nil {
+		return err
+	}
+	if bound, dirty := BoundClaim(claim, volume); dirty {
+		if claim, err = r.updateClaim(ctx, bound); err != nil {
+			return err
+		}
+	}
+	_, err = r.claimPhase(ctx, claim, corev1.ClaimBound, volume)
+	return err
+}
+
+func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim, plan VolumePlan) error {
+	r.say(volume, plan.Mismatch)
+	if claim != nil {
+		r.say(claim, plan.OfClaim)
+	}
+	var err error
+	if plan.Unbind {
+		if volume, err = r.updateVolume(ctx, Unbound(volume)); err != nil {
+			return err
+		}
+	}
+	if plan.Phase == "" {
+		return nil
+	}
+	_, err = r.volumePhase(ctx, volume, plan.Phase, plan.Message, plan.Event)
+	return err
+}
+
+// volumePhase writes the phase if it is another one, and says why.
+func (r *reconciler) volumePhase(
+	ctx context.Context, volume *corev1.PersistentVolume, phase corev1.PersistentVolumePhase, message string, event *Event,
+) (*corev1.PersistentVolume, error) {
+	if volume.Status.Phase == phase {
+		return volume, nil
+	}
+	changed := volume.DeepCopy()
+	changed.Status.Phase, changed.Status.Message = phase, message
+	written, err := r.env.Client.CoreV1().PersistentVolumes().UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("updating the status of volume %s: %w", volume.Name, err)
+	}
+	r.newestVolumes.wrote(written)
+	r.say(written, event)
+	return written, nil
+}
+
+func (r *reconciler) updateVolume(ctx context.Context, volume *corev1.PersistentVolume) (*corev1.PersistentVolume, error) {
+	written, err := r.env.Client.CoreV1().PersistentVolumes().Update(ctx, volume, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("updating volume %s: %w", volume.Name, err)
+	}
+	r.newestVolumes.wrote(written)
+	return written, nil
+}
+
+func (r *reconciler) updateClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim) (*corev1.PersistentVolumeClaim, error) {
+	written, err := r.env.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).Update(ctx, claim, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("updating claim %s/%s: %w", claim.Namespace, claim.Name, err)
+	}
+	r.newestClaims.wrote(written)
+	return written, nil
+}
+
+// claimPhase writes the claim's status if it differs.
+func (r *reconciler) claimPhase(
+	ctx context.Context, claim *corev1.PersistentVolumeClaim, phase corev1.PersistentVolumeClaimPhase, volume *corev1.PersistentVolume,
+) (*corev1.PersistentVolumeClaim, error) {
+	changed, dirty, err := ClaimStatus(claim, phase, volume)
+	if err != nil || !dirty {
+		return claim, err
+	}
+	written, err := r.env.Client.CoreV1().PersistentVolumeClaims(claim.Namespace).UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("updating the status of claim %s/%s: %w", claim.Namespace, claim.Name, err)
+	}
+	r.newestClaims.wrote(written)
+	return written, nil
+}
