@@ -103,27 +103,20 @@ func TestForeignClaimStory(t *testing.T) {
 func TestVolumeProtectionStory(t *testing.T) {
 	c := newCluster(t)
 	ctx := t.Context()
+	c.namespace("shop")
 	volumes := c.client.CoreV1().PersistentVolumes()
-	volume, err := volumes.Create(ctx, &corev1.PersistentVolume{
-		ObjectMeta: metav1.ObjectMeta{Name: "disk"},
-		Spec: corev1.PersistentVolumeSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: corev1.ResourceList{corev1.ResourceStorage: mustQuantity("1Gi")},
-			PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}},
-		},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	volume.Status.Phase = corev1.VolumeBound
-	if _, err := volumes.UpdateStatus(ctx, volume, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.volume("disk", "", "1Gi", corev1.PersistentVolumeReclaimRetain)
+	c.volumePhase("disk", corev1.VolumeAvailable)
+	c.claim("data", ptr(""))
+	c.bound("data", "disk", corev1.ClaimBound)
 	if err := volumes.Delete(ctx, "disk", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	kind, patch := merge(`{"status":{"phase":"Released"}}`)
-	if _, err := volumes.Patch(ctx, "disk", kind, patch, metav1.PatchOptions{}, "status"); err != nil {
+	if volume, err := volumes.Get(ctx, "disk", metav1.GetOptions{}); err != nil || volume.DeletionTimestamp == nil {
 		t.Fatalf("the bound volume is gone: %v", err)
+	}
+	if err := c.client.CoreV1().PersistentVolumeClaims("shop").Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	c.eventually("end of the volume", func(ctx context.Context) string {
 		if _, err := volumes.Get(ctx, "disk", metav1.GetOptions{}); !apierrors.IsNotFound(err) {

@@ -90,10 +90,7 @@ func (p *Provisioner) grow(ctx context.Context, claim *corev1.PersistentVolumeCl
 		return nil
 	}
 	volume, err := p.volumes.Get(claim.Spec.VolumeName)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
+	if err != nil { // perhaps not in the cache yet
 		return fmt.Errorf("reading volume: %w", err)
 	}
 	if !Ours(volume, p.hostname()) || volume.Spec.ClaimRef == nil || volume.Spec.ClaimRef.UID != claim.UID {

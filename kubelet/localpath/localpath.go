@@ -157,6 +157,9 @@ func (l *loop) run(ctx context.Context) error {
 	registration, err := l.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: add, UpdateFunc: func(_, o any) { add(o) },
 	})
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("following volumes and claims: %w", err)
 	}
