@@ -282,3 +282,37 @@ func TestReclaimStory(t *testing.T) {
 		return ""
 	})
 }
+
+// TestResizerStory names the CSI driver that is to resize a volume of a driver that was part of Kubernetes.
+func TestResizerStory(t *testing.T) {
+	c := newCluster(t)
+	ctx := t.Context()
+	c.namespace("shop")
+	c.class("disks", storagev1.VolumeBindingImmediate, nil)
+	_, err := c.client.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "disk"},
+		Spec: corev1.PersistentVolumeSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: "disks",
+			Capacity:               corev1.ResourceList{corev1.ResourceStorage: mustQuantity("1Gi")},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{GCEPersistentDisk: &corev1.GCEPersistentDiskVolumeSource{PDName: "disk"}},
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.volumePhase("disk", corev1.VolumeAvailable)
+	c.claim("data", ptr("disks"))
+	c.bound("data", "disk", corev1.ClaimBound)
+	kind, patch := merge(`{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`)
+	if _, err := c.client.CoreV1().PersistentVolumeClaims("shop").Patch(ctx, "data", kind, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.said("shop", "data", "volume_expand", "ExternalExpanding", "CSI migration enabled for kubernetes.io/gce-pd; waiting for external resizer to expand the pvc")
+	c.eventually("resizer", func(ctx context.Context) string {
+		claim, err := c.client.CoreV1().PersistentVolumeClaims("shop").Get(ctx, "data", metav1.GetOptions{})
+		if err != nil || claim.Annotations["volume.kubernetes.io/storage-resizer"] != "pd.csi.storage.gke.io" {
+			return fmt.Sprintf("%v, %v", claim.Annotations, err)
+		}
+		return ""
+	})
+}

@@ -37,7 +37,7 @@ spec:
 `
 
 // TestStorage keeps data in a volume of the default class: it outlives its pod and the server, it grows, and it goes
-// with its claim, but not while a pod uses it.
+// with its claim, but never while a pod uses it.
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t)
@@ -80,8 +80,20 @@ func TestStorage(t *testing.T) {
 	c.Kubectl(t, "delete", "pvc", "data-db-0", "--wait=false")
 	c.Kubectl(t, "wait", "--for=jsonpath={.metadata.deletionTimestamp}", "pvc/data-db-0", "--timeout=30s")
 	holds("kept")
+	// Without its protection the claim goes, and the volume with it, but for the pod, which has it mounted.
+	c.Kubectl(t, "patch", "pvc", "data-db-0", "-p", `{"metadata":{"finalizers":null}}`)
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.phase}=Released", "pv/"+volume, "--timeout=30s")
+	cluster.WaitFor(t, "the word that the volume is in use", 30*time.Second, func() error {
+		out, err := c.Try("get", "events", "--field-selector=reason=VolumeDelete,involvedObject.name="+volume, "-o", "jsonpath={.items[*].message}")
+		if err == nil && !strings.Contains(out, "the volume is still in use") {
+			err = fmt.Errorf("events say %q", out)
+		}
+		return err
+	})
+	holds("kept")
 	c.Kubectl(t, "delete", "statefulset", "db")
-	c.Kubectl(t, "wait", "--for=delete", "pvc/data-db-0", "pv/"+volume, "--timeout=60s")
+	c.Kubectl(t, "wait", "--for=delete", "pv/"+volume, "--timeout=60s")
+	c.Kubectl(t, "delete", "pvc", "--all") // the StatefulSet may have made the claim again
 	cluster.WaitFor(t, "the end of the directory", 10*time.Second, func() error {
 		left, err := os.ReadDir(filepath.Join(c.DataDir(), "volumes"))
 		if err == nil && len(left) > 0 {
