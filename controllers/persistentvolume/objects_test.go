@@ -141,3 +141,19 @@ func TestLatest(t *testing.T) {
 		}
 	}
 }
+
+func TestOffered(t *testing.T) {
+	for name, tt := range map[string]struct {
+		old, now *corev1.PersistentVolume
+		want     bool
+	}{
+		"new": {nil, aVolume("v"), true}, "not yet": {nil, aVolume("v", in(corev1.VolumePending)), false}, "now": {aVolume("v", in(corev1.VolumePending)), aVolume("v"), true},
+		"as before": {aVolume("v"), aVolume("v"), false}, "larger": {aVolume("v"), aVolume("v", sized("5Gi")), true}, "had": {nil, aVolume("v", of("1")), false},
+		"labelled": {aVolume("v"), aVolume("v", func(v *corev1.PersistentVolume) { v.Labels = map[string]string{"a": "b"} }), true},
+		"let go":   {aVolume("v", of("1")), aVolume("v"), true},
+	} {
+		if got := offered(tt.old, tt.now); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

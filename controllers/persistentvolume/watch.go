@@ -2,9 +2,11 @@ package persistentvolume
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 	volumehelpers "k8s.io/component-helpers/storage/volume"
@@ -64,10 +66,19 @@ func (w *watches) ofVolume(before, after metav1.Object) []controller.Key {
 			keys = append(keys, refOf(v))
 		}
 	}
-	if volume != nil && volume.Spec.ClaimRef == nil && volume.Status.Phase == corev1.VolumeAvailable {
+	if volume != nil && offered(old, volume) {
 		keys = append(keys, keysOf(w.claims, byClass, volumehelpers.GetPersistentVolumeClass(volume))...)
 	}
 	return keys
+}
+
+// offered tells whether the event makes the volume one that claims may have, or another one than before.
+func offered(old, volume *corev1.PersistentVolume) bool {
+	if volume.Spec.ClaimRef != nil || volume.Status.Phase != corev1.VolumeAvailable {
+		return false
+	}
+	return old == nil || old.UID != volume.UID || old.Status.Phase != volume.Status.Phase ||
+		!maps.Equal(old.Labels, volume.Labels) || !equality.Semantic.DeepEqual(old.Spec, volume.Spec)
 }
 
 // ofClaim names the claim, and the volumes that a change of its binding, or its end, concerns.

@@ -107,4 +107,13 @@ func TestStorage(t *testing.T) {
 	if out := c.Kubectl(t, "get", "storageclass", "-o", "name"); out != "" {
 		t.Errorf("the deleted class is back: %s", out)
 	}
+	log, err := os.ReadFile(c.LogFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, "is forbidden") {
+			t.Errorf("the server did what it may not: %s", line)
+		}
+	}
 }
