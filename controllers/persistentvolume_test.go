@@ -316,3 +316,44 @@ func TestResizerStory(t *testing.T) {
 		return ""
 	})
 }
+
+// TestRecycleStory empties a volume by a pod, though somebody made one of its name before, and offers it again.
+func TestRecycleStory(t *testing.T) {
+	c := newCluster(t)
+	ctx := t.Context()
+	c.namespace("shop")
+	_, err := c.client.CoreV1().PersistentVolumes().Create(ctx, &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "path"},
+		Spec: corev1.PersistentVolumeSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: corev1.ResourceList{corev1.ResourceStorage: mustQuantity("1Gi")},
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}},
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRecycle,
+		},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.volumePhase("path", corev1.VolumeAvailable)
+	c.claim("data", ptr(""))
+	c.bound("data", "path", corev1.ClaimBound)
+	forged := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "recycler-for-path"}, Spec: template(nil, "v1").Spec}
+	c.eventually("a pod of that name", func(ctx context.Context) string {
+		if _, err := c.client.CoreV1().Pods("default").Create(ctx, forged, metav1.CreateOptions{}); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if err := c.client.CoreV1().PersistentVolumeClaims("shop").Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("an empty volume", func(ctx context.Context) string {
+		v, err := c.client.CoreV1().PersistentVolumes().Get(ctx, "path", metav1.GetOptions{})
+		if err != nil || v.Spec.ClaimRef != nil || v.Status.Phase != corev1.VolumeAvailable || len(c.pods(ctx, "default")) > 0 {
+			return fmt.Sprintf("%+v, %v", v, err)
+		}
+		return ""
+	})
+	c.said("default", "path", binder, "VolumeRecycled", "Volume recycled")
+	c.claim("second", ptr(""))
+	c.bound("second", "path", corev1.ClaimBound)
+}

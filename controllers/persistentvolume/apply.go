@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	volumehelpers "k8s.io/component-helpers/storage/volume"
+
+	"skiff/controllers/internal/controller"
 )
 
 func (r *reconciler) say(of runtime.Object, event *Event) {
@@ -73,7 +75,7 @@ func (r *reconciler) bind(ctx context.Context, volume *corev1.PersistentVolume, 
 	return err
 }
 
-func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim, plan VolumePlan) error {
+func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim, plan VolumePlan) (controller.Result, error) {
 	r.say(volume, plan.Mismatch)
 	if claim != nil {
 		r.say(claim, plan.OfClaim)
@@ -81,14 +83,19 @@ func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentV
 	var err error
 	if plan.Unbind {
 		if volume, err = r.updateVolume(ctx, Unbound(volume)); err != nil {
-			return err
+			return controller.Result{}, err
 		}
 	}
-	if plan.Phase == "" {
-		return nil
+	if plan.Phase != "" {
+		if volume, err = r.volumePhase(ctx, volume, plan.Phase, plan.Message, plan.Event); err != nil {
+			return controller.Result{}, err
+		}
 	}
-	_, err = r.volumePhase(ctx, volume, plan.Phase, plan.Message, plan.Event)
-	return err
+	if !plan.Recycle {
+		delete(r.recyclers, volume.Name)
+		return controller.Result{}, nil
+	}
+	return controller.Result{RequeueAfter: resync}, r.recycle(ctx, volume)
 }
 
 // volumePhase writes the phase if it is another one, and says why.

@@ -6,7 +6,7 @@
 // classes with WaitForFirstConsumer are matched by the scheduler, which writes the claimRef or the selected node.
 //
 // No storage is touched here. Volumes are made and deleted by provisioners: CSI drivers' and the node's own
-// (kubelet/localpath).
+// (kubelet/localpath); a pod empties those that are recycled.
 package persistentvolume
 
 import (
@@ -42,6 +42,8 @@ type reconciler struct {
 
 	newestClaims  latest[*corev1.PersistentVolumeClaim]
 	newestVolumes latest[*corev1.PersistentVolume]
+	// recyclers are the pods that empty volumes, by volume.
+	recyclers map[string]recycler
 }
 
 // New declares the controller; its keys are claims and, without a namespace, volumes. One worker serves both: two
@@ -56,20 +58,21 @@ func New(env controller.Env) (controller.Spec, error) {
 	if err != nil {
 		return controller.Spec{}, err
 	}
-	r := &reconciler{env: env, claims: pvcs.Lister(), volumes: pvs.Lister(), classes: classes.Lister(), pods: pods.Informer().GetIndexer()}
+	r := &reconciler{env: env, claims: pvcs.Lister(), volumes: pvs.Lister(), classes: classes.Lister(), pods: pods.Informer().GetIndexer(), recyclers: map[string]recycler{}}
 	return controller.Spec{
 		Name: "persistentvolume", Reconcile: r.reconcile, Workers: 1,
 		Watches: []controller.Watch{
 			{Informer: pvs.Informer(), Keys: w.ofVolume},
 			{Informer: pvcs.Informer(), Keys: w.ofClaim},
 			{Informer: classes.Informer(), Keys: w.ofClass},
+			{Informer: pods.Informer(), Keys: ofRecycler},
 		},
 	}, nil
 }
 
 func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (controller.Result, error) {
 	if key.Namespace == "" {
-		return controller.Result{}, r.reconcileVolume(ctx, key)
+		return r.reconcileVolume(ctx, key)
 	}
 	claim, ok, err := r.claim(key)
 	if err != nil || !ok {
@@ -181,19 +184,23 @@ func (r *reconciler) unscheduled(claim *corev1.PersistentVolumeClaim) ([]string,
 	return names, nil
 }
 
-func (r *reconciler) reconcileVolume(ctx context.Context, key controller.Key) error {
+func (r *reconciler) reconcileVolume(ctx context.Context, key controller.Key) (controller.Result, error) {
 	volume, ok, err := r.volume(key.Name)
-	if err != nil || !ok {
-		return err
+	if err != nil {
+		return controller.Result{}, err
+	}
+	if !ok {
+		delete(r.recyclers, key.Name)
+		return controller.Result{}, nil
 	}
 	if changed, dirty := VolumeDriver(volume); dirty {
 		if volume, err = r.updateVolume(ctx, changed); err != nil {
-			return err
+			return controller.Result{}, err
 		}
 	}
 	claim, err := r.claimOf(ctx, volume)
 	if err != nil {
-		return err
+		return controller.Result{}, err
 	}
 	return r.applyVolume(ctx, volume, claim, PlanVolume(volume, claim))
 }

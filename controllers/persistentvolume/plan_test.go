@@ -264,6 +264,7 @@ func TestPlanVolume(t *testing.T) {
 		"local":              {volume: aVolume("v", of("1"), local, policy(remove)), phase: corev1.VolumeFailed, event: `VolumeFailedDelete: error getting deleter volume plugin for volume "v": no volume plugin matched`},
 		"driver gone":        {volume: aVolume("v", of("1"), policy(remove), marked(by, "kubernetes.io/glusterfs")), phase: corev1.VolumeFailed, event: "VolumeFailedDelete: no volume plugin matched name: kubernetes.io/glusterfs"},
 		"recycled":           {volume: aVolume("v", of("1"), policy(corev1.PersistentVolumeReclaimRecycle)), phase: corev1.VolumeFailed, event: "VolumeFailedRecycle: No recycler plugin found for the volume!"},
+		"emptied":            {volume: aVolume("v", of("1"), path, policy(corev1.PersistentVolumeReclaimRecycle)), phase: corev1.VolumeReleased},
 		"unknown policy":     {volume: aVolume("v", of("1"), policy("Burn")), phase: corev1.VolumeFailed, event: "VolumeUnknownReclaimPolicy: Volume has unrecognized PersistentVolumeReclaimPolicy"},
 	} {
 		plan := PlanVolume(tt.volume, tt.claim)
@@ -271,7 +272,7 @@ func TestPlanVolume(t *testing.T) {
 		if plan.Event != nil {
 			event = plan.Event.Reason + ": " + plan.Event.Message
 		}
-		if plan.Unbind != tt.unbind || plan.Phase != tt.phase || event != tt.event {
+		if plan.Recycle != (name == "emptied") || plan.Unbind != tt.unbind || plan.Phase != tt.phase || event != tt.event {
 			t.Errorf("%s: %+v, %s", name, plan, event)
 		}
 		if (plan.Mismatch != nil) != (name == "wrong mode") || (plan.OfClaim != nil) != (name == "wrong mode") {

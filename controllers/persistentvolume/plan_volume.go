@@ -16,6 +16,8 @@ type VolumePlan struct {
 	Phase   corev1.PersistentVolumePhase
 	Message string
 	Event   *Event
+	// Recycle empties the volume and makes it available again.
+	Recycle bool
 	// Mismatch is said of the volume and OfClaim of its claim.
 	Mismatch, OfClaim *Event
 }
@@ -24,8 +26,9 @@ type VolumePlan struct {
 // one is gone.
 //
 //	Pending ─▶ Available ─▶ Bound ─▶ Released ─▶ gone, by who made it
-//	               ▲          │          │
-//	               └──unbind──┘          └─▶ Failed, if nobody can delete it
+//	             ▲   ▲        │        │   │
+//	             │   └─unbind─┘        │   └─▶ Failed, if nobody can delete it
+//	             └──────recycle────────┘
 func PlanVolume(volume *corev1.PersistentVolume, claim *corev1.PersistentVolumeClaim) VolumePlan {
 	ref := volume.Spec.ClaimRef
 	switch {
@@ -63,6 +66,10 @@ func release(volume *corev1.PersistentVolume) VolumePlan {
 	switch policy := volume.Spec.PersistentVolumeReclaimPolicy; policy {
 	case corev1.PersistentVolumeReclaimRetain:
 	case corev1.PersistentVolumeReclaimRecycle:
+		if volume.Spec.HostPath != nil || volume.Spec.NFS != nil {
+			plan.Recycle = true
+			break
+		}
 		failure = warning("VolumeFailedRecycle", "No recycler plugin found for the volume!")
 	case corev1.PersistentVolumeReclaimDelete:
 		if err := undeletable(volume); err != nil {

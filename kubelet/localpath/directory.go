@@ -60,7 +60,7 @@ func (d *Directory) Make(name string) error {
 	if err := root.Chmod(name, 0o777); err != nil { // whatever the umask
 		return fmt.Errorf("making a volume's directory: %w", err)
 	}
-	return sync(root)
+	return persist(root)
 }
 
 // Remove removes the volume's directory with all that is in it; it may be gone already. A directory that is mounted
@@ -91,7 +91,7 @@ func (d *Directory) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	return sync(root)
+	return persist(root)
 }
 
 // clear removes a directory that has lost its name.
@@ -144,8 +144,8 @@ func (d *Directory) Sweep(keep func(name string) bool) error {
 	return errors.Join(failures...)
 }
 
-// sync makes the entries of the directory survive a loss of power.
-func sync(root *os.Root) error {
+// persist makes the entries of the directory survive a loss of power.
+func persist(root *os.Root) error {
 	dir, err := root.Open(".")
 	if err != nil {
 		return fmt.Errorf("syncing the directory of local volumes: %w", err)
