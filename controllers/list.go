@@ -23,6 +23,7 @@ import (
 	"skiff/controllers/pvprotection"
 	"skiff/controllers/replicaset"
 	"skiff/controllers/replicationcontroller"
+	"skiff/controllers/resourceclaim"
 	"skiff/controllers/resourcequota"
 	"skiff/controllers/rootca"
 	"skiff/controllers/serviceaccount"
@@ -85,6 +86,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"bootstrap-signer", "bootstrap-signer", bootstrapsigner.New},
 		{"token-cleaner", "token-cleaner", tokencleaner.New},
 		{"resourcequota-controller", "resourcequota-controller", resourcequota.New},
+		{"resource-claim-controller", "resource_claim", resourceclaim.New},
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {
