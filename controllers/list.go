@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"skiff/controllers/attachdetach"
 	"skiff/controllers/bootstrapsigner"
 	"skiff/controllers/certificates"
 	"skiff/controllers/clusterroleaggregation"
@@ -87,6 +88,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"token-cleaner", "token-cleaner", tokencleaner.New},
 		{"resourcequota-controller", "resourcequota-controller", resourcequota.New},
 		{"resource-claim-controller", "resource_claim", resourceclaim.New},
+		{"attachdetach-controller", "attachdetach-controller", attachdetach.New},
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {
