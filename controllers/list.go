@@ -8,6 +8,7 @@ import (
 	"skiff/controllers/cronjob"
 	"skiff/controllers/daemonset"
 	"skiff/controllers/deployment"
+	"skiff/controllers/devicetainteviction"
 	"skiff/controllers/disruption"
 	"skiff/controllers/endpoints"
 	"skiff/controllers/endpointslice"
@@ -89,6 +90,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"resourcequota-controller", "resourcequota-controller", resourcequota.New},
 		{"resource-claim-controller", "resource_claim", resourceclaim.New},
 		{"attachdetach-controller", "attachdetach-controller", attachdetach.New},
+		{"device-taint-eviction-controller", "device-taint-eviction-controller", devicetainteviction.New},
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {
