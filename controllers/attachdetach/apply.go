@@ -126,7 +126,7 @@ func (r *reconciler) remember(node string, plan Actions) {
 	m := r.of(node)
 	m.since = plan.Since
 	told, blocked := m.told, m.blocked
-	m.told, m.blocked = map[corev1.UniqueVolumeName]time.Time{}, map[corev1.UniqueVolumeName]string{}
+	m.told, m.blocked = map[corev1.UniqueVolumeName]time.Time{}, map[corev1.UniqueVolumeName]blockedVolume{}
 	for _, f := range plan.Failed {
 		if !told[f.Volume.Name].Equal(f.At) {
 			r.tell(f.Volume, corev1.EventTypeWarning, failedReason, func(*corev1.Pod) string {
@@ -136,11 +136,11 @@ func (r *reconciler) remember(node string, plan Actions) {
 		m.told[f.Volume.Name] = f.At
 	}
 	for _, b := range plan.Blocked {
-		m.blocked[b.Volume.Name] = sourceKey(b.Volume.Source)
-		_, known := blocked[b.Volume.Name]
+		known := blocked[b.Volume.Name].told
 		leaving := !slices.ContainsFunc(b.Nodes, func(e Elsewhere) bool { return !e.Leaving })
 		if !known && !leaving {
 			r.tell(b.Volume, corev1.EventTypeWarning, failedReason, func(pod *corev1.Pod) string { return waiting(b, pod) })
 		}
+		m.blocked[b.Volume.Name] = blockedVolume{source: sourceKey(b.Volume.Source), told: known || !leaving}
 	}
 }

@@ -51,11 +51,17 @@ type memory struct {
 	since map[corev1.UniqueVolumeName]time.Time
 	// told is when the failure was that users were told of last.
 	told map[corev1.UniqueVolumeName]time.Time
-	// blocked are the volumes that wait for other nodes, by the index key of their attachments.
-	blocked map[corev1.UniqueVolumeName]string
+	// blocked are the volumes that wait for other nodes.
+	blocked map[corev1.UniqueVolumeName]blockedVolume
 	// lost is what a node used that is gone.
 	lost []corev1.UniqueVolumeName
 	gone bool
+}
+
+// blockedVolume has the index key of the attachments that it waits for, and whether users were told.
+type blockedVolume struct {
+	source string
+	told   bool
 }
 
 // New declares the controller; its keys are nodes. There is one worker: two could attach an exclusive volume twice.
@@ -226,7 +232,7 @@ func (r *reconciler) elsewhere(here string) func(*Volume) []Elsewhere {
 func (r *reconciler) of(node string) *memory {
 	m := r.memory[node]
 	if m == nil {
-		m = &memory{told: map[corev1.UniqueVolumeName]time.Time{}, blocked: map[corev1.UniqueVolumeName]string{}}
+		m = &memory{told: map[corev1.UniqueVolumeName]time.Time{}, blocked: map[corev1.UniqueVolumeName]blockedVolume{}}
 		r.memory[node] = m
 	}
 	return m

@@ -133,22 +133,23 @@ func (r *reconciler) users(claim controller.Key) []controller.Key {
 	return keys
 }
 
-// ofAttachment asks for the attachment's node and, when it is gone, for those that wait for the volume.
+// ofAttachment asks for the attachment's node and, when it is gone or can't be detached, for those that wait for the
+// volume.
 func (r *reconciler) ofAttachment(before, after metav1.Object) []controller.Key {
-	a, ok := after.(*storagev1.VolumeAttachment)
-	if ok {
-		return []controller.Key{nodeKey(a.Spec.NodeName)}
-	}
-	if a, ok = before.(*storagev1.VolumeAttachment); !ok {
-		return nil
+	a, there := after.(*storagev1.VolumeAttachment)
+	if !there {
+		a, _ = before.(*storagev1.VolumeAttachment)
 	}
 	keys := []controller.Key{nodeKey(a.Spec.NodeName)}
+	if there && a.Status.DetachError == nil {
+		return keys
+	}
 	source := sourceKey(a.Spec.Source)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for node, m := range r.memory {
 		for _, waits := range m.blocked {
-			if waits == source {
+			if waits.source == source {
 				keys = append(keys, nodeKey(node))
 			}
 		}
