@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"skiff/controllers/certificates"
+	"skiff/controllers/horizontalpodautoscaler"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/internal/events"
 	"skiff/controllers/nodelifecycle"
@@ -36,6 +37,8 @@ type Config struct {
 	LeaderElect bool
 	// NodeMonitorGrace is how long a running node may be silent, NodeStartupGrace a starting one.
 	NodeMonitorGrace, NodeStartupGrace time.Duration
+	// Autoscaling is how HorizontalPodAutoscalers behave that do not say otherwise.
+	Autoscaling horizontalpodautoscaler.Config
 }
 
 // Default answers the configuration of v1.37's defaults.
@@ -44,6 +47,7 @@ func Default() Config {
 		ClusterCIDR:      netip.MustParsePrefix("10.244.0.0/16"),
 		NodeMonitorGrace: nodelifecycle.RunningGrace,
 		NodeStartupGrace: nodelifecycle.StartingGrace,
+		Autoscaling:      horizontalpodautoscaler.Default(),
 	}
 }
 
@@ -55,6 +59,9 @@ func (c Config) Validate() error {
 	}
 	if c.NodeMonitorGrace <= 0 || c.NodeStartupGrace <= 0 {
 		errs = append(errs, errors.New("the node grace periods must be positive"))
+	}
+	if err := c.Autoscaling.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -73,6 +80,8 @@ type Deps struct {
 	Authority *certificates.Authority
 	// Clock is the source of time; the real one if nil.
 	Clock clock.Clock
+	// Metrics takes metrics to where they are shown; nil shows none.
+	Metrics horizontalpodautoscaler.Register
 }
 
 // Controllers is the set of controllers.

@@ -14,6 +14,7 @@ import (
 	"skiff/controllers/endpointslice"
 	"skiff/controllers/ephemeralvolume"
 	"skiff/controllers/garbagecollector"
+	"skiff/controllers/horizontalpodautoscaler"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/job"
 	"skiff/controllers/namespace"
@@ -91,6 +92,9 @@ func list(cfg Config, deps Deps) []entry {
 		{"resource-claim-controller", "resource_claim", resourceclaim.New},
 		{"attachdetach-controller", "attachdetach-controller", attachdetach.New},
 		{"device-taint-eviction-controller", "device-taint-eviction-controller", devicetainteviction.New},
+		{"horizontal-pod-autoscaler", "horizontal-pod-autoscaler", func(env controller.Env) (controller.Spec, error) {
+			return horizontalpodautoscaler.New(env, cfg.Autoscaling, deps.Metrics)
+		}},
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {
