@@ -61,6 +61,7 @@ type Config struct {
 	Admission      Admission
 	Limits         Limits
 	Profiling      Profiling
+	Autoscaling    Autoscaling
 
 	Verbosity int // klog verbosity
 }
@@ -84,6 +85,7 @@ func Default() Config {
 
 		Authentication: DefaultAuthentication(),
 		Authorization:  DefaultAuthorization(),
+		Autoscaling:    DefaultAutoscaling(),
 	}
 }
 
@@ -99,6 +101,7 @@ func (c *Config) Validate() error {
 	for _, check := range []func() error{
 		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
 		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits, c.validateProfiling,
+		c.validateAutoscaling,
 	} {
 		if err := check(); err != nil {
 			return err

@@ -38,11 +38,18 @@ type cluster struct {
 
 func newCluster(t *testing.T, change ...func(*controllers.Config)) *cluster {
 	t.Helper()
+	return newClusterWith(t, func(*controllers.Deps) {}, change...)
+}
+
+// newClusterWith is newCluster with other surroundings of the controllers.
+func newClusterWith(t *testing.T, surround func(*controllers.Deps), change ...func(*controllers.Config)) *cluster {
+	t.Helper()
 	s := env.Start(t, env.Options{})
 	c := &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin()), server: s}
 	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
 	deps := controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority()}
+	surround(&deps)
 	cfg := controllers.Default()
 	for _, f := range change {
 		f(&cfg)
@@ -110,7 +117,7 @@ func (c *cluster) run(ctx context.Context, pod *corev1.Pod) {
 		}
 		ip := fmt.Sprintf("10.244.0.%d", c.address.Add(1)+1)
 		pod.Status = corev1.PodStatus{
-			Phase: phase, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
+			Phase: phase, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}}, StartTime: new(metav1.Now()),
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.Now()}},
 		}
 		_, err = pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{})

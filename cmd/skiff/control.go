@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
 	"skiff/apis/groups"
@@ -21,6 +22,7 @@ import (
 	"skiff/config/pki"
 	"skiff/controllers"
 	"skiff/controllers/certificates"
+	"skiff/controllers/horizontalpodautoscaler"
 	"skiff/kubelet/hollow"
 	"skiff/scheduler"
 )
@@ -147,10 +149,11 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	out := &components{}
 	cfg := controllers.Default()
 	cfg.ClusterCIDR = h.PodRange()
+	cfg.Autoscaling = horizontalpodautoscaler.Config(h.Autoscaling)
 	var err error
 	out.controllers, err = controllers.New(cfg, controllers.Deps{
 		ClientConfig: c.loopback.Config, Informers: c.informers, RootCA: h.pki.CA(),
-		Tokens: c.access.Issuer, Authority: authority(h.pki),
+		Tokens: c.access.Issuer, Authority: authority(h.pki), Metrics: legacyregistry.Register,
 	})
 	if err != nil {
 		return nil, building("controllers", err)

@@ -52,7 +52,17 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	s.bindAuthorization(f)
 	s.bindProtection(f)
 	s.bindAudit(f)
+	s.bindAutoscaling(f)
 	f.IntVarP(&s.Verbosity, "v", "v", s.Verbosity, "verbosity of the log")
+}
+
+func (s *settings) bindAutoscaling(f *pflag.FlagSet) {
+	a := &s.Autoscaling
+	f.DurationVar(&a.Period, "horizontal-pod-autoscaler-sync-period", a.Period, "time between two looks at a HorizontalPodAutoscaler's metrics")
+	f.DurationVar(&a.Stabilization, "horizontal-pod-autoscaler-downscale-stabilization", a.Stabilization, "how long an autoscaler keeps to its highest recommendation before it removes pods")
+	f.Float64Var(&a.Tolerance, "horizontal-pod-autoscaler-tolerance", a.Tolerance, "share of its target by which a metric may be off it without any change")
+	f.DurationVar(&a.CPUInitialization, "horizontal-pod-autoscaler-cpu-initialization-period", a.CPUInitialization, "how long after a pod's start its CPU usage counts only while it is ready")
+	f.DurationVar(&a.InitialReadiness, "horizontal-pod-autoscaler-initial-readiness-delay", a.InitialReadiness, "how long after a pod's start becoming unready means that it never was ready")
 }
 
 // flagValues are the flags that would make the configuration.
