@@ -249,5 +249,5 @@ func (p *Plan) warn(reason, message string) {
 // finish fills in the status beside its conditions.
 func (p *Plan) finish(a *autoscalingv2.HorizontalPodAutoscaler, current, desired int32, metrics []autoscalingv2.MetricStatus) {
 	p.Status.CurrentReplicas, p.Status.DesiredReplicas = current, desired
-	p.Status.CurrentMetrics, p.Status.ObservedGeneration = metrics, &a.Generation
+	p.Status.CurrentMetrics, p.Status.ObservedGeneration = metrics, ptr.To(a.Generation)
 }
