@@ -140,6 +140,9 @@ func (r *reconciler) round(ctx context.Context, key controller.Key, a *autoscali
 		r.counters.autoscalers.Inc()
 	}
 	found, of, shown, err := r.target.find(ctx, a)
+	if ctx.Err() != nil {
+		return nil // whatever failed, it failed for want of time
+	}
 	if err != nil {
 		plan := Unscalable(a, shown, start)
 		plan.Err = err
@@ -159,8 +162,8 @@ func (r *reconciler) round(ctx context.Context, key controller.Key, a *autoscali
 	if plan.Rescale {
 		plan = Rescaled(s, plan, r.target.set(ctx, of, found, plan.Replicas))
 	}
-	if ctx.Err() != nil {
-		return nil // what failed, failed for want of time
+	if ctx.Err() != nil && !plan.Scaled {
+		return nil
 	}
 	r.memories.keep(key, plan.History)
 	if !plan.Failed {
