@@ -12,6 +12,7 @@ import (
 	"skiff/controllers/disruption"
 	"skiff/controllers/endpoints"
 	"skiff/controllers/endpointslice"
+	"skiff/controllers/endpointslicemirroring"
 	"skiff/controllers/ephemeralvolume"
 	"skiff/controllers/garbagecollector"
 	"skiff/controllers/horizontalpodautoscaler"
@@ -64,6 +65,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"cronjob-controller", "cronjob-controller", cronjob.New},
 		{"replication-controller", "replication-controller", replicationcontroller.New},
 		{"endpointslice-controller", "endpoint-slice-controller", endpointslice.New},
+		{"endpointslicemirroring-controller", "endpoint-slice-mirroring-controller", endpointslicemirroring.New},
 		{"node-controller", "node-controller", func(env controller.Env) (controller.Spec, error) {
 			return nodelifecycle.New(env, nodelifecycle.Grace{Running: cfg.NodeMonitorGrace, Starting: cfg.NodeStartupGrace})
 		}},
