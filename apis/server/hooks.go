@@ -94,7 +94,7 @@ func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
 		{hook: "scheduling/bootstrap-system-priority-classes", group: "scheduling.k8s.io", make: b.PriorityClasses},
 		{hook: "priority-and-fairness-config-producer", group: "flowcontrol.apiserver.k8s.io", repair: true, make: b.FlowControl},
 		{hook: "start-cluster-authentication-info-controller", repair: true, make: func(ctx context.Context) error { return b.Authentication(ctx, s.authorities()) }},
-		{hook: "start-legacy-token-tracking-controller", make: b.LegacyTokens},
+		{hook: "start-legacy-token-tracking-controller", repair: true, make: b.LegacyTokens},
 		{hook: "start-kubernetes-service-cidr-controller", group: "networking.k8s.io", repair: true, make: func(ctx context.Context) error { return b.ServiceCIDR(ctx, s.config.ServiceCIDRs) }},
 		{hook: "bootstrap-controller", group: "discovery.k8s.io", make: func(ctx context.Context) error { return s.publish(ctx, b) }},
 	}

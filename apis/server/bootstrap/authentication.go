@@ -38,23 +38,26 @@ func (b Bootstrap) Authentication(ctx context.Context, a Authentication) error {
 			data[key] = string(encoded)
 		}
 	}
-	return b.configMap(ctx, "extension-apiserver-authentication", data, true)
+	return b.configMap(ctx, "extension-apiserver-authentication", data, func(have map[string]string) bool { return maps.Equal(have, data) })
 }
 
-// LegacyTokens records since when the use of tokens in Secrets is tracked.
+// LegacyTokens records since when the use of tokens in Secrets is tracked. A day that somebody wrote stays if it is one.
 func (b Bootstrap) LegacyTokens(ctx context.Context) error {
 	return b.configMap(ctx, "kube-apiserver-legacy-service-account-token-tracking",
-		map[string]string{"since": time.Now().UTC().Format(time.DateOnly)}, false)
+		map[string]string{"since": time.Now().UTC().Format(time.DateOnly)}, func(have map[string]string) bool {
+			_, err := time.Parse(time.DateOnly, have["since"])
+			return err == nil
+		})
 }
 
-// configMap makes a config map of kube-system, and updates it if asked to.
-func (b Bootstrap) configMap(ctx context.Context, name string, data map[string]string, update bool) error {
+// configMap makes a config map of kube-system, and corrects one that isn't right.
+func (b Bootstrap) configMap(ctx context.Context, name string, data map[string]string, right func(map[string]string) bool) error {
 	c := b.Client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	have, err := c.Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		_, err = c.Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceSystem}, Data: data}, metav1.CreateOptions{})
-	case err == nil && update && !maps.Equal(have.Data, data):
+	case err == nil && !right(have.Data):
 		have.Data = data
 		_, err = c.Update(ctx, have, metav1.UpdateOptions{})
 	}

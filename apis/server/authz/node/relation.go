@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"skiff/internal/podrefs"
 )
 
 // anyPod reports whether a pod of the node in the object's namespace satisfies
@@ -42,13 +44,13 @@ func (q question) usesAccount() bool {
 
 func (q question) usesConfigMap() bool {
 	return q.anyPod(func(p *corev1.Pod) bool {
-		return q.inNamespace(p) && slices.Contains(referencesOf(p).configMaps, q.a.GetName())
+		return q.inNamespace(p) && slices.Contains(podrefs.Of(p).ConfigMaps, q.a.GetName())
 	})
 }
 
 func (q question) usesClaim() bool {
 	return q.anyPod(func(p *corev1.Pod) bool {
-		return q.inNamespace(p) && slices.Contains(referencesOf(p).claims, q.a.GetName())
+		return q.inNamespace(p) && slices.Contains(podrefs.Of(p).Claims, q.a.GetName())
 	})
 }
 
@@ -61,11 +63,11 @@ func (q question) usesResourceClaim() bool {
 // usesSecret also follows claims to the secrets their volumes are mounted with.
 func (q question) usesSecret() bool {
 	return q.anyPod(func(p *corev1.Pod) bool {
-		refs := referencesOf(p)
-		if q.inNamespace(p) && slices.Contains(refs.secrets, q.a.GetName()) {
+		refs := podrefs.Of(p)
+		if q.inNamespace(p) && slices.Contains(refs.Secrets, q.a.GetName()) {
 			return true
 		}
-		return slices.ContainsFunc(refs.claims, func(claim string) bool {
+		return slices.ContainsFunc(refs.Claims, func(claim string) bool {
 			pv := q.volumeOf(p.Namespace, claim)
 			return pv != nil && slices.Contains(volumeSecrets(pv), secretRef{q.a.GetNamespace(), q.a.GetName()})
 		})
@@ -79,7 +81,7 @@ func (q question) usesVolume() bool {
 		return false
 	}
 	return q.anyPod(func(p *corev1.Pod) bool {
-		return p.Namespace == pv.Spec.ClaimRef.Namespace && slices.Contains(referencesOf(p).claims, pv.Spec.ClaimRef.Name)
+		return p.Namespace == pv.Spec.ClaimRef.Namespace && slices.Contains(podrefs.Of(p).Claims, pv.Spec.ClaimRef.Name)
 	})
 }
 
