@@ -18,10 +18,12 @@ import (
 	"skiff/controllers/horizontalpodautoscaler"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/job"
+	"skiff/controllers/legacytokencleaner"
 	"skiff/controllers/namespace"
 	"skiff/controllers/nodeipam"
 	"skiff/controllers/nodelifecycle"
 	"skiff/controllers/persistentvolume"
+	"skiff/controllers/podcertificatecleaner"
 	"skiff/controllers/podgc"
 	"skiff/controllers/pvcprotection"
 	"skiff/controllers/pvprotection"
@@ -39,6 +41,7 @@ import (
 	"skiff/controllers/ttl"
 	"skiff/controllers/ttlafterfinished"
 	"skiff/controllers/volumeexpand"
+	"skiff/controllers/vacprotection"
 )
 
 // entry is one controller: the service account that it acts as ("" for the manager's own identity), the name that its
@@ -90,6 +93,9 @@ func list(cfg Config, deps Deps) []entry {
 		}},
 		{"bootstrap-signer", "bootstrap-signer", bootstrapsigner.New},
 		{"token-cleaner", "token-cleaner", tokencleaner.New},
+		{"legacy-service-account-token-cleaner", "legacy-service-account-token-cleaner", legacytokencleaner.New},
+		{"podcertificaterequestcleaner", "podcertificaterequestcleaner", podcertificatecleaner.New},
+		{"volumeattributesclass-protection-controller", "volumeattributesclass-protection-controller", vacprotection.New},
 		{"resourcequota-controller", "resourcequota-controller", resourcequota.New},
 		{"resource-claim-controller", "resource_claim", resourceclaim.New},
 		{"attachdetach-controller", "attachdetach-controller", attachdetach.New},
