@@ -35,4 +35,5 @@ go tool -modfile=tools.mod openapi-gen \
 	k8s.io/api/scheduling/v1 \
 	k8s.io/api/scheduling/v1alpha3 \
 	k8s.io/api/storage/v1 \
-	k8s.io/api/storagemigration/v1
+	k8s.io/api/storagemigration/v1 \
+	k8s.io/metrics/pkg/apis/metrics/v1beta1

@@ -3,6 +3,7 @@ package groups
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"skiff/apis/discovery"
 	"skiff/apis/events"
 	"skiff/apis/flowcontrol"
+	"skiff/apis/metrics"
 	"skiff/apis/networking"
 	"skiff/apis/node"
 	"skiff/apis/policy"
@@ -73,6 +75,7 @@ func All(d Deps) []resource.Resource {
 		discovery.Resources(),
 		events.Resources(),
 		flowcontrol.Resources(),
+		metrics.Resources(metrics.Deps{Kubelets: kubelet{d.Nodes}, Informers: d.Informers}),
 		networking.Resources(),
 		node.Resources(),
 		policy.Resources(),
@@ -84,13 +87,18 @@ func All(d Deps) []resource.Resource {
 	)
 }
 
-// kubelet lets the core group dial kubelets.
+// kubelet lets groups speak to kubelets.
 type kubelet struct{ nodes *nodeproxy.Proxy }
 
 // ConnectionInfo implements core.Kubelet.
 func (k kubelet) ConnectionInfo(ctx context.Context, nodeName string) (core.KubeletAddress, error) {
 	a, err := k.nodes.Address(ctx, nodeName)
 	return core.KubeletAddress(a), err
+}
+
+// ResourceMetrics implements metrics.Kubelets.
+func (k kubelet) ResourceMetrics(ctx context.Context, nodeName string) (io.ReadCloser, error) {
+	return k.nodes.Get(ctx, nodeName, "/metrics/resource")
 }
 
 // tokens lets the core group issue service account tokens.

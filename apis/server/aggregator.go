@@ -44,6 +44,7 @@ func (s *Server) addAggregator(b builtIn) error {
 	if s.aggregator, err = agg.Complete().NewWithDelegate(s.core); err != nil {
 		return err
 	}
+	s.offer(b.resources)
 	return s.register(b)
 }
 

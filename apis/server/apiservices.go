@@ -57,10 +57,13 @@ func groupPriority(gv schema.GroupVersion) rank {
 }
 
 // localServices lists the group versions served in this process, custom
-// resource definitions included.
+// resource definitions included, those of yielders not.
 func localServices(resources []resource.Resource) []*apiregistrationv1.APIService {
 	versions := []schema.GroupVersion{{Group: "apiextensions.k8s.io", Version: "v1"}}
 	for _, r := range resources {
+		if _, ok := r.(yielder); ok {
+			continue
+		}
 		for _, gv := range r.Served() {
 			if !slices.Contains(versions, gv) {
 				versions = append(versions, gv)

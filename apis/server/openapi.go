@@ -28,6 +28,7 @@ import (
 	"k8s.io/kube-openapi/pkg/handler3"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	metricsscheme "k8s.io/metrics/pkg/client/clientset/versioned/scheme"
 )
 
 const (
@@ -42,7 +43,7 @@ const (
 // from a scheme without hub versions, or "__internal" would appear in them. The
 // schemas are made at each use, of which there are few, and not kept.
 func describe(cfg *genericserver.Config, definitions common.GetOpenAPIDefinitions) {
-	namer := openapinamer.NewDefinitionNamer(clientscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
+	namer := openapinamer.NewDefinitionNamer(clientscheme.Scheme, metricsscheme.Scheme, apiextensions.Scheme, aggregatorscheme.Scheme)
 	cfg.OpenAPIConfig = genericserver.DefaultOpenAPIConfig(definitions, namer)
 	cfg.OpenAPIConfig.Info.Title = openAPITitle
 	cfg.OpenAPIConfig.GetOperationIDAndTagsFromRoute = operation

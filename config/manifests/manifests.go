@@ -2,6 +2,8 @@
 // second: the default roles and bindings, priority classes, flow schemas,
 // priority levels and system namespaces, as upstream v1.37 makes them, and what
 // a cluster with a node of skiff's has beyond: storage on the node's disk.
+// priority levels and system namespaces, as upstream v1.37 makes them, and the
+// role for metrics.k8s.io that metrics-server brings along.
 package manifests
 
 import (

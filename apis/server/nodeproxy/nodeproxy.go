@@ -7,8 +7,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -110,6 +112,29 @@ func (p *Proxy) Address(ctx context.Context, nodeName string) (Address, error) {
 		port = defaultPort
 	}
 	return Address{Scheme: "https", Host: host, Port: strconv.Itoa(int(port)), Transport: p.transport, Insecure: p.insecure}, nil
+}
+
+// Get answers what the kubelet of a node has at the path, which the caller
+// closes. It doesn't outlast ctx.
+func (p *Proxy) Get(ctx context.Context, nodeName, path string) (io.ReadCloser, error) {
+	at, err := p.Address(ctx, nodeName)
+	if err != nil {
+		return nil, err
+	}
+	u := url.URL{Scheme: at.Scheme, Host: net.JoinHostPort(at.Host, at.Port), Path: path}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("making the request %s: %w", u.String(), err)
+	}
+	resp, err := at.Transport.RoundTrip(req)
+	if err != nil {
+		return nil, fmt.Errorf("getting %s: %w", u.String(), err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("getting %s: %s", u.String(), resp.Status)
+	}
+	return resp.Body, nil
 }
 
 // preferred is the address that serves traffic between nodes, if there is one.
