@@ -55,6 +55,9 @@ func (nodes) GetSingularName() string { return "node" }
 // Get answers one node, not found before its kubelet has answered twice.
 func (e nodes) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
 	node, err := e.lister.Get(name)
+	if apierrors.IsNotFound(err) {
+		return nil, apierrors.NewNotFound(corev1.Resource("nodes"), name)
+	}
 	if err != nil {
 		return nil, err
 	}

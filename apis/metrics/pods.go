@@ -68,6 +68,9 @@ func (pods) GetSingularName() string { return "pod" }
 func (e pods) Get(ctx context.Context, name string, _ *metav1.GetOptions) (runtime.Object, error) {
 	namespace := genericrequest.NamespaceValue(ctx)
 	pod, err := e.lister.Pods(namespace).Get(name)
+	if apierrors.IsNotFound(err) {
+		return nil, apierrors.NewNotFound(corev1.Resource("pods"), name)
+	}
 	if err != nil {
 		return nil, err
 	}

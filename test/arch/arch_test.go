@@ -25,7 +25,7 @@ type rule struct {
 // groups are the packages of the API groups; none knows another.
 var groups = []string{
 	"admissionregistration", "apps", "authentication", "authorization", "autoscaling", "batch", "certificates", "coordination", "core", "discovery", "events",
-	"flowcontrol", "networking", "node", "policy", "rbac", "resourceapi", "scheduling", "storage", "storagemigration",
+	"flowcontrol", "metrics", "networking", "node", "policy", "rbac", "resourceapi", "scheduling", "storage", "storagemigration",
 }
 
 // The order of the layers: cmd > {apis/server, controllers, scheduler, kubelet and its siblings} > apis/resource > config, internal.
