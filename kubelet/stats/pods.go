@@ -42,7 +42,9 @@ func (p *Provider) podStat(used *cri.PodStats, pod *corev1.Pod) statsapi.PodStat
 		c := p.container(key, &used.Containers[i], pod)
 		*stored.UsedBytes += *c.Rootfs.UsedBytes
 		*stored.InodesUsed += *c.Rootfs.InodesUsed
-		result.Containers = append(result.Containers, c)
+		if !used.Containers[i].At.IsZero() { // else it has ended: only its files are left
+			result.Containers = append(result.Containers, c)
+		}
 	}
 	result.EphemeralStorage = &stored
 	return result

@@ -35,7 +35,7 @@ func (e *engine) Stats(context.Context) ([]cri.PodStats, error) {
 	return []cri.PodStats{{
 		UID: "u-1", Namespace: "shop", Name: "web", Usage: used, Processes: 3,
 		Interfaces: []cri.Interface{{Name: "eth0", RxBytes: 7}, {Name: "eth0", RxBytes: 7}, {Name: "eth1", RxBytes: 8}},
-		Containers: []cri.ContainerStats{{ID: "c-1", Name: "main", Usage: used, RootfsBytes: 10, RootfsInodes: 1}, {ID: "c-2", Name: "side", RootfsBytes: 5}},
+		Containers: []cri.ContainerStats{{ID: "c-1", Name: "main", Usage: used, RootfsBytes: 10, RootfsInodes: 1}, {ID: "c-2", Name: "side", Usage: cri.Usage{At: now}, RootfsBytes: 3}, {ID: "c-0", Name: "ended", RootfsBytes: 2}},
 	}}, nil
 }
 
@@ -110,6 +110,9 @@ func checkPod(t *testing.T, pod *statsapi.PodStats, started time.Time) {
 	t.Helper()
 	if pod.PodRef.Name != "web" || !pod.StartTime.Time.Equal(started) || *pod.ProcessStats.ProcessCount != 3 {
 		t.Errorf("pod %+v", pod)
+	}
+	if len(pod.Containers) != 2 {
+		t.Errorf("%d containers, want those that run", len(pod.Containers))
 	}
 	main := pod.Containers[0]
 	if *main.CPU.UsageNanoCores != 500_000_000 || !main.StartTime.Time.Equal(started) {
