@@ -1,9 +1,8 @@
 // Package manifests holds the objects that every cluster has from its first
 // second: the default roles and bindings, priority classes, flow schemas,
-// priority levels and system namespaces, as upstream v1.37 makes them, and what
-// a cluster with a node of skiff's has beyond: storage on the node's disk.
-// priority levels and system namespaces, as upstream v1.37 makes them, and the
-// role for metrics.k8s.io that metrics-server brings along.
+// priority levels and system namespaces, as upstream v1.37 makes them, the role
+// for metrics.k8s.io that metrics-server brings along, and what a cluster with a
+// node of skiff's has beyond: storage on the node's disk.
 package manifests
 
 import (
