@@ -179,3 +179,4 @@ func owned(world map[types.UID]metav1.Object, by types.UID) []*corev1.Pod {
 	}
 	return out
 }
+
