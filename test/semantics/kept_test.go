@@ -4,6 +4,7 @@ package semantics
 func kept() map[string]string {
 	const hub = "the message names the Go type of Kubernetes' internal version; here v1 is the only one"
 	const (
+		group   = "metrics.k8s.io is served with nothing installed"
 		version = "the version says that this is skiff"
 		checks  = "another set of background loops starts, and one server has no peers to reconcile"
 	)
@@ -12,6 +13,8 @@ func kept() map[string]string {
 		"access: token review of an audience":        "the message tells why; that another authenticator found nothing adds nothing",
 		"limits: json list kind":                     hub,
 		"limits: path /":                             checks,
+		"limits: path /apis":                         group,
+		"limits: path /apis/":                        group,
 		"limits: delete the root":                    checks,
 		"limits: path /version/":                     version,
 		"limits: path /readyz?verbose=1&exclude=zzz": checks,
