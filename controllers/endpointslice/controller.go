@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/ownslices"
 )
 
 const (
@@ -55,7 +56,7 @@ func New(env controller.Env) (controller.Spec, error) {
 		Watches: []controller.Watch{
 			{Informer: core.Services().Informer(), Keys: controller.Self},
 			{Informer: core.Pods().Informer(), Keys: r.ofPod},
-			{Informer: slices.Informer(), Keys: r.ofSlice},
+			{Informer: slices.Informer(), Keys: ownslices.Services(managedBy, r.tracker)},
 			{Informer: core.Nodes().Informer(), Keys: r.ofNode},
 		},
 	}, nil

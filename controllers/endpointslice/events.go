@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,37 +42,6 @@ func (r *reconciler) ofPod(before, after metav1.Object) []controller.Key {
 func keyOf(name string) controller.Key {
 	namespace, name, _ := strings.Cut(name, "/")
 	return controller.Key{Namespace: namespace, Name: name}
-}
-
-// ofSlice answers the service of a slice that somebody else changed or deleted; the controller's own writes, which the
-// tracker knows, need no answer.
-func (r *reconciler) ofSlice(before, after metav1.Object) []controller.Key {
-	old, _ := before.(*discoveryv1.EndpointSlice)
-	slice, _ := after.(*discoveryv1.EndpointSlice)
-	switch {
-	case slice == nil:
-		if managed(old) && r.tracker.Has(old) && !r.tracker.HandleDeletion(old) {
-			return serviceOf(old)
-		}
-		return nil
-	case old != nil && (managed(old) != managed(slice) || old.Labels[discoveryv1.LabelServiceName] != slice.Labels[discoveryv1.LabelServiceName]):
-		return append(serviceOf(old), serviceOf(slice)...)
-	case managed(slice) && r.tracker.ShouldSync(slice):
-		return serviceOf(slice)
-	}
-	return nil
-}
-
-func managed(slice *discoveryv1.EndpointSlice) bool {
-	return slice.Labels[discoveryv1.LabelManagedBy] == managedBy
-}
-
-func serviceOf(slice *discoveryv1.EndpointSlice) []controller.Key {
-	name := slice.Labels[discoveryv1.LabelServiceName]
-	if name == "" {
-		return nil
-	}
-	return []controller.Key{{Namespace: slice.Namespace, Name: name}}
 }
 
 // ofNode keeps the topology true and answers the services whose hints no longer fit it.

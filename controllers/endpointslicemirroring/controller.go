@@ -21,6 +21,7 @@ import (
 	endpointsliceutil "k8s.io/endpointslice/util"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/ownslices"
 	"skiff/controllers/internal/podset"
 )
 
@@ -53,7 +54,7 @@ func New(env controller.Env) (controller.Spec, error) {
 		Watches: []controller.Watch{
 			{Informer: core.Endpoints().Informer(), Keys: ofEndpoints},
 			{Informer: core.Services().Informer(), Keys: ofService},
-			{Informer: slices.Informer(), Keys: r.ofSlice},
+			{Informer: slices.Informer(), Keys: ownslices.Services(managedBy, r.tracker)},
 		},
 	}, nil
 }

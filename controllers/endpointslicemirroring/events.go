@@ -39,34 +39,3 @@ func ofService(before, after metav1.Object) []controller.Key {
 }
 
 func without(service *corev1.Service) bool { return service != nil && service.Spec.Selector == nil }
-
-// ofSlice answers the service of a slice that somebody else changed or deleted; the controller's own writes, which the
-// tracker knows, need no answer.
-func (r *reconciler) ofSlice(before, after metav1.Object) []controller.Key {
-	old, _ := before.(*discoveryv1.EndpointSlice)
-	slice, _ := after.(*discoveryv1.EndpointSlice)
-	switch {
-	case slice == nil:
-		if managed(old) && r.tracker.Has(old) && !r.tracker.HandleDeletion(old) {
-			return serviceOf(old)
-		}
-		return nil
-	case old != nil && old.Labels[discoveryv1.LabelServiceName] != slice.Labels[discoveryv1.LabelServiceName]:
-		return append(serviceOf(old), serviceOf(slice)...)
-	case old != nil && managed(old) != managed(slice), managed(slice) && r.tracker.ShouldSync(slice):
-		return serviceOf(slice)
-	}
-	return nil
-}
-
-func managed(slice *discoveryv1.EndpointSlice) bool {
-	return slice.Labels[discoveryv1.LabelManagedBy] == managedBy
-}
-
-func serviceOf(slice *discoveryv1.EndpointSlice) []controller.Key {
-	name := slice.Labels[discoveryv1.LabelServiceName]
-	if name == "" {
-		return nil
-	}
-	return []controller.Key{{Namespace: slice.Namespace, Name: name}}
-}

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"skiff/kubelet/internal/mounttest"
 )
 
 // view reads what a container sees: every file that can be reached by a name not starting with two dots.
@@ -162,7 +164,7 @@ func TestAtomicWriterRefusesPathsThatLeave(t *testing.T) {
 
 func TestAtomicWriterGivesFilesToGroupAndUser(t *testing.T) {
 	t.Parallel()
-	needsRoot(t)
+	mounttest.Need(t)
 	dir := t.TempDir()
 	user, group := int64(1234), int64(2345)
 	if _, err := writeAtomically(dir, files{"d/token": {data: []byte("v"), mode: 0o600, user: &user}}, &group); err != nil {

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/ptr"
+
+	"skiff/kubelet/internal/mounttest"
 )
 
 // bench is a manager that runs on a fake API.
@@ -31,7 +33,7 @@ type bench struct {
 
 func newBench(t *testing.T, objects ...runtime.Object) *bench {
 	t.Helper()
-	needsRoot(t)
+	mounttest.Need(t)
 	b := &bench{client: fake.NewClientset(objects...), root: t.TempDir(), woken: make(chan types.UID, 100)}
 	factory := informers.NewSharedInformerFactory(b.client, 0)
 	manager, err := New(Config{Root: b.root}, Deps{

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/utils/ptr"
+
+	"skiff/kubelet/internal/mounttest"
 )
 
 // issuer answers token requests with numbered tokens that live as long as they were asked to.
@@ -53,7 +55,7 @@ func tokenVolume(seconds int64) corev1.Volume {
 }
 
 func TestTokensAreRotated(t *testing.T) {
-	needsRoot(t)
+	mounttest.Need(t)
 	for _, c := range []struct {
 		name    string
 		seconds int64
