@@ -112,7 +112,7 @@ func New(cfg Config, deps Deps) (*Controllers, error) {
 		if err != nil {
 			return nil, fmt.Errorf("building %s: %w", e.account, err)
 		}
-		if err := controller.Add(mgr, spec); err != nil {
+		if err := controller.Add(mgr, spec, deps.Clock); err != nil {
 			return nil, err
 		}
 	}

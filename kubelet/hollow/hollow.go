@@ -1,5 +1,6 @@
 // Package hollow simulates nodes whose pods run instantly, for tests of scale: Node objects with leases, and pods bound to them
 // that are Running and ready at once, done at once when they belong to a Job, and gone once they are deleted. No process runs.
+// Annotations of pods and nodes (behaviour.go) make pods fail or not ready and nodes silent.
 package hollow
 
 import (
@@ -21,8 +22,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
-	"skiff/kubelet/cri"
 	"skiff/kubelet/status"
 )
 
@@ -56,18 +57,24 @@ type Deps struct {
 	// Client may write any node, lease and pod status.
 	Client    kubernetes.Interface
 	Informers informers.SharedInformerFactory
+	// Clock is the source of time; the real one if nil.
+	Clock clock.WithTicker
 }
 
 // Nodes simulates nodes.
 type Nodes struct {
 	config   Config
 	client   kubernetes.Interface
+	clock    clock.WithTicker
 	informer cache.SharedIndexInformer
+	nodes    cache.SharedIndexInformer
 	writer   *status.Writer
+	wake     chan struct{} // a node was made silent or woken
 
-	mu   sync.Mutex
-	next netip.Addr
-	ips  map[string]string
+	mu     sync.Mutex
+	next   netip.Addr
+	ips    map[string]string
+	missed map[string]bool // nodes that were silent when something happened
 }
 
 // New makes the simulation and starts nothing.
@@ -87,9 +94,13 @@ func New(config Config, deps Deps) (*Nodes, error) {
 	if !config.PodCIDR.IsValid() {
 		config.PodCIDR = netip.MustParsePrefix("100.64.0.0/10")
 	}
+	if deps.Clock == nil {
+		deps.Clock = clock.RealClock{}
+	}
 	return &Nodes{
-		config: config, client: deps.Client, informer: deps.Informers.Core().V1().Pods().Informer(),
-		writer: status.NewWriter(deps.Client.CoreV1()), next: config.PodCIDR.Masked().Addr().Next(), ips: map[string]string{},
+		config: config, client: deps.Client, clock: deps.Clock, wake: make(chan struct{}, 1),
+		informer: deps.Informers.Core().V1().Pods().Informer(), nodes: deps.Informers.Core().V1().Nodes().Informer(),
+		writer: status.NewWriter(deps.Client.CoreV1()), next: config.PodCIDR.Masked().Addr().Next(), ips: map[string]string{}, missed: map[string]bool{},
 	}, nil
 }
 
@@ -98,7 +109,7 @@ func (n *Nodes) Name(i int) string { return fmt.Sprintf("%s%d", n.config.Prefix,
 
 // Run registers the nodes and simulates until ctx ends.
 func (n *Nodes) Run(ctx context.Context) error {
-	if !cache.WaitForCacheSync(ctx.Done(), n.informer.HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), n.informer.HasSynced, n.nodes.HasSynced) {
 		return nil
 	}
 	if err := n.each(ctx, n.register); err != nil {
@@ -107,19 +118,36 @@ func (n *Nodes) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	registration, err := n.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    n.observe,
-		UpdateFunc: func(_, object any) { n.observe(object) },
-		DeleteFunc: n.forget,
-	})
+	stop, err := n.follow()
+	defer stop()
 	if err != nil {
-		return fmt.Errorf("following pods: %w", err)
+		return err
 	}
-	defer func() { _ = n.informer.RemoveEventHandler(registration) }()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.writer.Run(ctx) })
 	group.Go(func() error { return n.renew(ctx) })
 	return group.Wait()
+}
+
+// follow hears of pods and nodes until stop is called.
+func (n *Nodes) follow() (stop func(), err error) {
+	var end []func()
+	stop = func() {
+		for _, f := range end {
+			f()
+		}
+	}
+	for informer, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{
+		n.informer: cache.ResourceEventHandlerFuncs{AddFunc: n.observe, UpdateFunc: func(_, object any) { n.observe(object) }, DeleteFunc: n.forget},
+		n.nodes:    cache.ResourceEventHandlerFuncs{UpdateFunc: n.observeNode},
+	} {
+		registration, err := informer.AddEventHandler(handler)
+		if err != nil {
+			return stop, fmt.Errorf("following pods and nodes: %w", err)
+		}
+		end = append(end, func() { _ = informer.RemoveEventHandler(registration) })
+	}
+	return stop, nil
 }
 
 // each does something for every node, several at once.
@@ -133,17 +161,100 @@ func (n *Nodes) each(ctx context.Context, do func(context.Context, string) error
 }
 
 func (n *Nodes) renew(ctx context.Context) error {
-	tick := time.NewTicker(renewPeriod)
+	tick := n.clock.NewTicker(renewPeriod)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-tick.C():
+		case <-n.wake:
 		}
-		if err := n.each(ctx, n.lease); err != nil && ctx.Err() == nil {
-			klog.FromContext(ctx).Error(err, "Could not renew a simulated node's lease")
+		if err := n.each(ctx, n.beat); err != nil && ctx.Err() == nil {
+			klog.FromContext(ctx).Error(err, "Could not show that a simulated node lives")
 		}
+	}
+}
+
+// beat shows that the node lives, unless it is silent.
+func (n *Nodes) beat(ctx context.Context, name string) error {
+	if n.silent(name) {
+		return nil
+	}
+	missed := n.woken(name)
+	if err := n.lease(ctx, name); err != nil {
+		return err
+	}
+	node, exists := n.node(name)
+	if !exists || ready(node) && !missed {
+		return nil
+	}
+	if err := n.announce(ctx, node); err != nil {
+		n.silence(name)
+		return err
+	}
+	for _, object := range n.informer.GetStore().List() {
+		if p, ok := object.(*corev1.Pod); ok && p.Spec.NodeName == name {
+			n.writer.Forget(p.UID) // others wrote its status
+			n.observe(p)
+		}
+	}
+	return nil
+}
+
+func (n *Nodes) node(name string) (*corev1.Node, bool) {
+	object, exists, err := n.nodes.GetStore().GetByKey(name)
+	if err != nil || !exists {
+		return nil, false
+	}
+	node, ok := object.(*corev1.Node)
+	return node, ok
+}
+
+// silent reports whether the node is cut off now, and notes that it misses something.
+func (n *Nodes) silent(name string) bool {
+	node, ok := n.node(name)
+	if !ok || node.Annotations[SilentAnnotation] != "true" {
+		return false
+	}
+	n.silence(name)
+	return true
+}
+
+func (n *Nodes) silence(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.missed[name] = true
+}
+
+// woken reports whether the node has missed something since it was asked last.
+func (n *Nodes) woken(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	missed := n.missed[name]
+	delete(n.missed, name)
+	return missed
+}
+
+func ready(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// observeNode has the node woken as soon as it isn't silent any more.
+func (n *Nodes) observeNode(before, after any) {
+	was, ok := before.(*corev1.Node)
+	is, also := after.(*corev1.Node)
+	if !ok || !also || was.Annotations[SilentAnnotation] == is.Annotations[SilentAnnotation] && ready(was) == ready(is) {
+		return
+	}
+	select {
+	case n.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -159,14 +270,22 @@ func (n *Nodes) register(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("registering simulated node %s: %w", name, err)
 	}
-	got = got.DeepCopy()
-	got.Status.Capacity, got.Status.Allocatable = n.config.Capacity, n.config.Capacity
-	got.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: n.config.Version, OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "simulated://1"}
-	got.Status.Conditions = conditions(metav1.Now())
-	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, got, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("writing the status of simulated node %s: %w", name, err)
+	if err := n.announce(ctx, got); err != nil {
+		return err
 	}
 	return n.lease(ctx, name)
+}
+
+// announce writes that the node is ready.
+func (n *Nodes) announce(ctx context.Context, node *corev1.Node) error {
+	got := node.DeepCopy()
+	got.Status.Capacity, got.Status.Allocatable = n.config.Capacity, n.config.Capacity
+	got.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: n.config.Version, OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "simulated://1"}
+	got.Status.Conditions = conditions(metav1.NewTime(n.clock.Now()))
+	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, got, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("writing the status of simulated node %s: %w", node.Name, err)
+	}
+	return nil
 }
 
 func conditions(now metav1.Time) []corev1.NodeCondition {
@@ -184,7 +303,7 @@ func conditions(now metav1.Time) []corev1.NodeCondition {
 // lease makes or renews the node's lease.
 func (n *Nodes) lease(ctx context.Context, name string) error {
 	leases := n.client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
-	now, seconds := metav1.NewMicroTime(time.Now()), int32(leaseSeconds)
+	now, seconds := metav1.NewMicroTime(n.clock.Now()), int32(leaseSeconds)
 	spec := coordinationv1.LeaseSpec{HolderIdentity: &name, LeaseDurationSeconds: &seconds, RenewTime: &now}
 	held, err := leases.Get(ctx, name, metav1.GetOptions{})
 	switch {
@@ -207,7 +326,7 @@ func (n *Nodes) ours(p *corev1.Pod) bool { return strings.HasPrefix(p.Spec.NodeN
 // observe brings a pod's status to where its spec leads at once.
 func (n *Nodes) observe(object any) {
 	p, ok := object.(*corev1.Pod)
-	if !ok || !n.ours(p) {
+	if !ok || !n.ours(p) || n.silent(p.Spec.NodeName) {
 		return
 	}
 	n.writer.Set(p, n.status(p), p.DeletionTimestamp != nil)
@@ -225,40 +344,6 @@ func (n *Nodes) forget(object any) {
 	n.mu.Lock()
 	delete(n.ips, string(p.UID))
 	n.mu.Unlock()
-}
-
-func (n *Nodes) status(p *corev1.Pod) corev1.PodStatus {
-	over := p.DeletionTimestamp != nil || done(p)
-	started := p.CreationTimestamp.Time
-	in := status.Input{
-		Pod: p, Sandbox: &cri.Sandbox{ID: string(p.UID), Ready: !over, IPs: []string{n.ip(p)}}, Phase: corev1.PodRunning, Initialized: true,
-		Over: over, HostIPs: []string{"127.0.0.1"}, Runtime: "simulated", Now: time.Now(),
-	}
-	if over {
-		in.Phase = corev1.PodSucceeded
-	}
-	for _, c := range p.Spec.InitContainers {
-		runs := c.RestartPolicy != nil && !over
-		in.Containers = append(in.Containers, container(p, c, started, runs))
-	}
-	for _, c := range p.Spec.Containers {
-		in.Containers = append(in.Containers, container(p, c, started, !over))
-	}
-	return status.Compute(in)
-}
-
-func container(p *corev1.Pod, c corev1.Container, started time.Time, runs bool) cri.Container {
-	out := cri.Container{ID: string(p.UID) + "-" + c.Name, Name: c.Name, Image: c.Image, ImageRef: c.Image, State: cri.Running, Created: started, Started: started}
-	if !runs {
-		out.State, out.Finished, out.Reason = cri.Exited, started, "Completed"
-	}
-	return out
-}
-
-// done reports whether the pod has reached its end, as those of Jobs do at once.
-func done(p *corev1.Pod) bool {
-	owner := metav1.GetControllerOf(p)
-	return owner != nil && owner.Kind == "Job" && p.Spec.RestartPolicy != corev1.RestartPolicyAlways
 }
 
 // ip is the pod's address, the same for all its life.

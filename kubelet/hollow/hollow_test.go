@@ -15,7 +15,7 @@ func TestPodsRunAndEndAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	client := fake.NewClientset()
 	factory := informers.NewSharedInformerFactory(client, 0)
-	nodes, err := New(Config{Count: 3}, Deps{client, factory})
+	nodes, err := New(Config{Count: 3}, Deps{Client: client, Informers: factory})
 	if err != nil {
 		t.Fatal(err)
 	}

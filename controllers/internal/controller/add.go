@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -23,8 +24,9 @@ const (
 	syncTimeout   = 24 * time.Hour
 )
 
-// Add puts the controller under mgr. Nothing starts before the manager does.
-func Add(mgr manager.Manager, spec Spec) error {
+// Add puts the controller under mgr; what it asks to be called again for comes when c says. Nothing starts before the
+// manager does.
+func Add(mgr manager.Manager, spec Spec, c clock.Clock) error {
 	if spec.Run != nil {
 		if err := mgr.Add(manager.RunnableFunc(spec.Run)); err != nil {
 			return fmt.Errorf("adding %s: %w", spec.Name, err)
@@ -33,19 +35,19 @@ func Add(mgr manager.Manager, spec Spec) error {
 	if spec.Reconcile == nil {
 		return nil
 	}
-	c, err := ctrl.New(spec.Name, mgr, options(spec))
+	made, err := ctrl.New(spec.Name, mgr, options(spec, c))
 	if err != nil {
 		return fmt.Errorf("adding %s: %w", spec.Name, err)
 	}
 	for _, w := range spec.Watches {
-		if err := c.Watch(&source{watch: w}); err != nil {
+		if err := made.Watch(&source{watch: w}); err != nil {
 			return fmt.Errorf("adding %s: %w", spec.Name, err)
 		}
 	}
 	if spec.Feed == nil {
 		return nil
 	}
-	if err := c.Watch(feed(spec.Feed)); err != nil {
+	if err := made.Watch(feed(spec.Feed)); err != nil {
 		return fmt.Errorf("adding %s: %w", spec.Name, err)
 	}
 	return nil
@@ -59,18 +61,30 @@ func feed(start func(context.Context, func(Key))) crsource.Func {
 	}
 }
 
-func options(spec Spec) ctrl.Options {
+func options(spec Spec, c clock.Clock) ctrl.Options {
 	workers := spec.Workers
 	if workers == 0 {
 		workers = defaultWorkers
 	}
 	yes := true
 	return ctrl.Options{
+		NewQueue:                newQueue(c),
 		SkipNameValidation:      &yes, // several servers may live in one process
 		MaxConcurrentReconciles: workers,
 		CacheSyncTimeout:        syncTimeout, // a kind that is served late delays its controllers, it does not end the process
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
 		Reconciler:              reconcile.Func(quietConflicts(spec)),
+	}
+}
+
+// newQueue answers what makes a queue that runs on c, nil for controller-runtime's own, which runs on real time.
+func newQueue(c clock.Clock) func(string, workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+	ticking, ok := c.(clock.WithTicker)
+	if _, real := c.(clock.RealClock); real || !ok {
+		return nil
+	}
+	return func(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+		return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[reconcile.Request]{Name: name, Clock: ticking})
 	}
 }
 
