@@ -5,8 +5,11 @@ package control
 import (
 	"context"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiwait "k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -39,7 +42,10 @@ type Plane struct {
 	clock clock.WithTicker
 }
 
-// Start returns a cluster that ends with the test. Nodes are registered soon.
+// patience is far above what nodes need to register.
+const patience = 30 * time.Second
+
+// Start returns a cluster with ready nodes, which ends with the test.
 func Start(t testing.TB, o Options) *Plane {
 	t.Helper()
 	if o.Clock == nil {
@@ -69,7 +75,19 @@ func Start(t testing.TB, o Options) *Plane {
 		}
 		factory.Shutdown()
 	})
+	p.awaitNodes(max(o.Nodes, 1))
 	return p
+}
+
+func (p *Plane) awaitNodes(n int) {
+	p.t.Helper()
+	err := apiwait.PollUntilContextTimeout(p.t.Context(), 10*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		list, err := p.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == n && len(list.Items[n-1].Status.Conditions) > 0, nil
+	})
+	if err != nil {
+		p.t.Fatalf("the nodes are not ready: %v", err)
+	}
 }
 
 // Manager runs all controllers over informers of their own until ctx ends, and returns when all has ended. Change may

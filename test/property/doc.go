@@ -3,6 +3,6 @@
 // reached the server, and started again.
 //
 // A case notes every version of every object of its namespace in the order in which the server wrote them (log_test.go);
-// the rules (rules_*_test.go) are pure functions over those notes. A rapid seed that fails is printed with the history;
-// -rapid.checks gives more cases than -cases does by itself.
+// the rules (rules_*_test.go) are pure functions over those notes. A seed that fails is printed with the history;
+// -rapid.checks=N plays more of them, -rapid.seed=N one again.
 package property

@@ -179,4 +179,3 @@ func owned(world map[types.UID]metav1.Object, by types.UID) []*corev1.Pod {
 	}
 	return out
 }
-
