@@ -8,6 +8,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"skiff/config"
+	"skiff/internal/memory"
 	"skiff/kubelet/cgroupfs"
 )
 
@@ -16,7 +17,7 @@ import (
 func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 	ctx, fail := context.WithCancelCause(asked)
 	defer fail(nil)
-	startCollector()
+	memory.Start()
 	h, err := newHost(cfg, open)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func runCluster(asked context.Context, cfg *config.Config, open ports) error {
 // compose builds the components, fills the cache they share, and runs them.
 func compose(ctx context.Context, h *host, control *controlPlane, runtime *runtimeParts, l *layer) error {
 	if h.APIOnly {
-		l.run("memory", settleMemory)
+		l.run("memory", memory.Settle)
 		return nil
 	}
 	components, err := newComponents(h, control)
@@ -76,7 +77,7 @@ func compose(ctx context.Context, h *host, control *controlPlane, runtime *runti
 		defer node.handOver(l)
 	}
 	control.informers.Start(l.ctx.Done())
-	l.run("memory", settleMemory)
+	l.run("memory", memory.Settle)
 	l.run("controllers", components.controllers.Run)
 	l.run("scheduler", components.scheduler.Run)
 	if components.hollow != nil {

@@ -1,4 +1,6 @@
-package main
+// Package memory keeps a process small: it gives back what only the start needed, and paces garbage collection by what is
+// allocated (docs/decisions/08-memory.md).
+package memory
 
 import (
 	"bufio"
@@ -17,10 +19,10 @@ import (
 // startQuiet is how long after the components' start most of its work is done.
 const startQuiet = 10 * time.Second
 
-// settleMemory gives back what only the start needed: garbage, and the pages of
+// Settle, which lasts until ctx ends, gives back what only the start needed: garbage, and the pages of
 // the program file that hold code and data which is not used again (half of
 // them; what is still used comes back from the page cache at its next use).
-func settleMemory(ctx context.Context) error {
+func Settle(ctx context.Context) error {
 	timer := time.NewTimer(startQuiet)
 	defer timer.Stop()
 	select {

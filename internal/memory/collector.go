@@ -1,4 +1,4 @@
-package main
+package memory
 
 import (
 	"os"
@@ -47,8 +47,8 @@ type collector struct {
 // pointer keeps it out of the allocator's shared blocks, where finalizers may not run.
 type mark struct{ owner *collector }
 
-// startCollector lets the heap of a starting server grow as far as it may.
-func startCollector() {
+// Start lets the heap of a starting server grow as far as it may.
+func Start() {
 	if !userPaced() {
 		debug.SetGCPercent(startPercent)
 	}
