@@ -35,6 +35,9 @@ func (r *reconciler) apply(ctx context.Context, d *appsv1.Deployment, plan Plan)
 			return err
 		}
 	}
+	if plan.Rest > 0 {
+		return nil
+	}
 	return r.writeStatus(ctx, d, plan.Deployment)
 }
 

@@ -7,6 +7,7 @@
 package deployment
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -36,6 +37,7 @@ type reconciler struct {
 	sets        cache.Indexer
 	pods        cache.Indexer
 	log         written.Log
+	pace        written.Pace
 }
 
 // New declares the controller.
@@ -69,6 +71,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	d, err := r.deployments.Deployments(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
 		r.log.Forget(key)
+		r.pace.Forget(key)
 		return controller.Result{}, nil
 	}
 	if err != nil {
@@ -79,7 +82,10 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		return controller.Result{}, err
 	}
 	plan := NewPlan(snapshot)
-	return controller.Result{RequeueAfter: plan.After}, r.apply(ctx, d, plan)
+	if onTheWay(d, plan.Deployment) {
+		plan.Rest = r.pace.Wait(key, rest(d, plan.Deployment.Status), snapshot.Now)
+	}
+	return controller.Result{RequeueAfter: cmp.Or(plan.Rest, plan.After)}, r.apply(ctx, d, plan)
 }
 
 func (r *reconciler) snapshot(ctx context.Context, d *appsv1.Deployment) (Snapshot, error) {
@@ -180,5 +186,6 @@ func (r *reconciler) writeStatus(ctx context.Context, before, after *appsv1.Depl
 		return fmt.Errorf("updating status: %w", err)
 	}
 	r.log.Wrote(controller.KeyOf(after), r.store, result)
+	r.pace.Wrote(controller.KeyOf(after), r.env.Clock.Now())
 	return nil
 }

@@ -30,6 +30,8 @@ type Plan struct {
 	Delete []*appsv1.ReplicaSet
 	// Deployment carries the status and annotations that hold when the rest was done.
 	Deployment *appsv1.Deployment
+	// Rest, if not 0, is how long the status waits for more news to be written with.
+	Rest time.Duration
 	// Warning is an event about the deployment itself.
 	Warning *Event
 	// After, if not 0, is when to look again for a missed progress deadline.

@@ -330,3 +330,40 @@ func TestEmptySelectorIsRefused(t *testing.T) {
 		t.Errorf("plan: %+v", plan)
 	}
 }
+
+func TestOnTheWay(t *testing.T) {
+	d := newDeployment(4, intstr.FromInt32(1), intstr.FromInt32(1))
+	d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 4, UpdatedReplicas: 2, AvailableReplicas: 3}
+	setCondition(&d.Status, newCondition(appsv1.DeploymentAvailable, corev1.ConditionTrue, "MinimumReplicasAvailable", "", epoch()))
+	setCondition(&d.Status, newCondition(appsv1.DeploymentProgressing, corev1.ConditionTrue, reasonUpdated, "", epoch()))
+	for name, c := range map[string]struct {
+		change func(*appsv1.Deployment)
+		want   bool
+	}{
+		"one more is updated": {func(d *appsv1.Deployment) {
+			d.Status.UpdatedReplicas = 3
+			condition(d.Status, appsv1.DeploymentProgressing).LastUpdateTime = metav1.NewTime(epoch().Add(time.Minute))
+			slices.Reverse(d.Status.Conditions)
+		}, true},
+		"the last is there, an old one leaves": {func(d *appsv1.Deployment) {
+			d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.TerminatingReplicas = 4, 4, ptr[int32](1)
+		}, true},
+		"all is done": {func(d *appsv1.Deployment) {
+			d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.TerminatingReplicas = 4, 4, ptr[int32](0)
+		}, false},
+		"too few are available": {func(d *appsv1.Deployment) {
+			condition(d.Status, appsv1.DeploymentAvailable).Status = corev1.ConditionFalse
+		}, false},
+		"it is stuck":           {func(d *appsv1.Deployment) { condition(d.Status, appsv1.DeploymentProgressing).Reason = reasonTimedOut }, false},
+		"a generation was seen": {func(d *appsv1.Deployment) { d.Status.ObservedGeneration = 2 }, false},
+		"a revision was given": {func(d *appsv1.Deployment) {
+			d.Annotations = map[string]string{"deployment.kubernetes.io/revision": "2"}
+		}, false},
+	} {
+		after := d.DeepCopy()
+		c.change(after)
+		if got := onTheWay(d, after); got != c.want {
+			t.Errorf("%s: on the way is %v", name, got)
+		}
+	}
+}

@@ -2,11 +2,16 @@ package deployment
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"skiff/controllers/internal/written"
 )
 
 const (
@@ -17,6 +22,9 @@ const (
 	reasonResumed    = "DeploymentResumed"
 	reasonCreateFail = "ReplicaSetCreateError"
 )
+
+// terminatingRest is how much longer the number of terminating pods may rest.
+const terminatingRest = 3
 
 // status counts what the sets report. Conditions are the planner's so far, with Available brought up to date.
 func status(p *planner) appsv1.DeploymentStatus {
@@ -139,6 +147,41 @@ func (p *planner) setProgressing(status corev1.ConditionStatus, reason, format s
 func complete(d *appsv1.Deployment, s appsv1.DeploymentStatus) bool {
 	want := *d.Spec.Replicas
 	return s.UpdatedReplicas == want && s.Replicas == want && s.AvailableReplicas == want && s.ObservedGeneration >= d.Generation
+}
+
+// onTheWay answers whether the only news of a status is that pods came or went, with more of that to be expected.
+func onTheWay(before, after *appsv1.Deployment) bool {
+	s := after.Status
+	if complete(after, s) && (s.TerminatingReplicas == nil || *s.TerminatingReplicas == 0) {
+		return false
+	}
+	return equality.Semantic.DeepEqual(before.Annotations, after.Annotations) &&
+		equality.Semantic.DeepEqual(uncounted(before.Status), uncounted(s))
+}
+
+// uncounted is a status without numbers of pods, and without the time of a condition that changes with them.
+func uncounted(s appsv1.DeploymentStatus) appsv1.DeploymentStatus {
+	s.Replicas, s.UpdatedReplicas, s.ReadyReplicas, s.AvailableReplicas, s.UnavailableReplicas, s.TerminatingReplicas = 0, 0, 0, 0, 0, nil
+	s.Conditions = slices.Clone(s.Conditions)
+	for i := range s.Conditions {
+		s.Conditions[i].LastUpdateTime = metav1.Time{}
+	}
+	slices.SortFunc(s.Conditions, func(a, b appsv1.DeploymentCondition) int { return strings.Compare(string(a.Type), string(b.Type)) })
+	return s
+}
+
+// rest is how long news of pods on their way waits for more. Nobody acts on the number of those that terminate.
+func rest(d *appsv1.Deployment, s appsv1.DeploymentStatus) time.Duration {
+	before, pods := d.Status, max(*d.Spec.Replicas, s.Replicas)
+	if s.TerminatingReplicas != nil {
+		pods += *s.TerminatingReplicas
+	}
+	news := max(s.AvailableReplicas-before.AvailableReplicas, s.UpdatedReplicas-before.UpdatedReplicas)
+	before.TerminatingReplicas = s.TerminatingReplicas
+	if equality.Semantic.DeepEqual(before, s) {
+		return terminatingRest * written.Rest(pods, 0)
+	}
+	return written.Rest(pods, news)
 }
 
 func progressing(before, after appsv1.DeploymentStatus) bool {

@@ -32,6 +32,7 @@ type reconciler struct {
 	store written.Store
 	pods  cache.Indexer
 	log   written.Log
+	pace  written.Pace
 }
 
 // New declares the controller.
@@ -76,6 +77,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	job, err := r.jobs.Jobs(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
 		r.log.Forget(key)
+		r.pace.Forget(key)
 		return controller.Result{}, nil
 	}
 	if err != nil {
@@ -89,10 +91,14 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		return controller.Result{}, err
 	}
 	if Finished(job) {
+		r.pace.Forget(key)
 		return controller.Result{}, r.release(ctx, job, Leftovers(pods))
 	}
 	snapshot := Snapshot{Job: job, Pods: pods, Now: r.env.Clock.Now()}
 	plan := NewPlan(snapshot)
+	if onTheWay(job.Status, plan.Status) {
+		plan = plan.rest(job, r.pace.Wait(key, written.Rest(size(job, plan.Status), 0), snapshot.Now))
+	}
 	return controller.Result{RequeueAfter: plan.After}, r.apply(ctx, snapshot, plan)
 }
 
@@ -175,5 +181,6 @@ func (r *reconciler) writeStatus(ctx context.Context, job *batchv1.Job, status b
 		return fmt.Errorf("updating status: %w", err)
 	}
 	r.log.Wrote(controller.KeyOf(job), r.store, result)
+	r.pace.Wrote(controller.KeyOf(job), r.env.Clock.Now())
 	return nil
 }

@@ -139,8 +139,8 @@ func (p *planner) count() {
 	terminating := int32(p.terminating)
 	p.status.Active, p.status.Ready, p.status.Terminating = int32(len(p.active)), &ready, &terminating
 	uncounted := p.status.UncountedTerminatedPods
-	p.succeeded = int(p.status.Succeeded) + len(uncounted.Succeeded)
-	p.failures = int(p.status.Failed) + len(uncounted.Failed)
+	p.succeeded += int(p.status.Succeeded) + len(uncounted.Succeeded)
+	p.failures += int(p.status.Failed) + len(uncounted.Failed)
 	if indexed(p.Job) {
 		p.succeeded = p.completed.len()
 		p.status.Succeeded, p.status.CompletedIndexes = int32(p.succeeded), p.completed.String()
@@ -173,13 +173,15 @@ func (p *planner) settle() {
 	uncounted.Failed = take(uncounted.Failed, &p.status.Failed)
 }
 
-// noteEnds notes the pods that ended and are still held, and says which can be let go.
+// noteEnds notes the pods that ended and are still held, and says which can be let go. Those beyond the batch are let go
+// by a later plan and only known until then.
 func (p *planner) noteEnds() {
 	uncounted := p.status.UncountedTerminatedPods
 	for _, pod := range slices.SortedFunc(slices.Values(p.Pods), byUID) {
-		if !tracked(pod) || len(p.plan.Release) >= batchSize {
+		if !tracked(pod) {
 			continue
 		}
+		full := len(p.plan.Release) >= batchSize
 		index, hasIndex := indexOf(pod)
 		switch {
 		case pod.Status.Phase == corev1.PodSucceeded && indexed(p.Job):
@@ -187,18 +189,29 @@ func (p *planner) noteEnds() {
 				p.completed.add(index)
 			}
 		case pod.Status.Phase == corev1.PodSucceeded:
-			if !slices.Contains(uncounted.Succeeded, pod.UID) {
-				uncounted.Succeeded = append(uncounted.Succeeded, pod.UID)
-			}
+			note(pod, &uncounted.Succeeded, &p.succeeded, full)
 		case p.hasFailed(pod):
-			if !slices.Contains(uncounted.Failed, pod.UID) && p.countsAsFailure(pod) {
-				uncounted.Failed = append(uncounted.Failed, pod.UID)
+			if p.countsAsFailure(pod) {
+				note(pod, &uncounted.Failed, &p.failures, full)
 			}
 			p.failIndex(pod, index, hasIndex)
 		default:
 			continue
 		}
-		p.plan.Release = append(p.plan.Release, pod)
+		if !full {
+			p.plan.Release = append(p.plan.Release, pod)
+		}
+	}
+}
+
+// note puts the pod among the noted, or adds it to the others if there is no room.
+func note(pod *corev1.Pod, noted *[]types.UID, others *int, full bool) {
+	switch {
+	case slices.Contains(*noted, pod.UID):
+	case full:
+		*others++
+	default:
+		*noted = append(*noted, pod.UID)
 	}
 }
 

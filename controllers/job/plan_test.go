@@ -33,12 +33,16 @@ type world struct {
 	pods []*corev1.Pod
 	now  time.Time
 	made int
+	busy bool // statuses that are on their way are put off
 }
 
 // step plans once and applies the plan; crash leaves out what comes after the status.
 func (w *world) step(crash bool) Plan {
 	s := Snapshot{Job: w.job, Pods: w.pods, Now: w.now}
 	plan := NewPlan(s)
+	if w.busy && onTheWay(w.job.Status, plan.Status) {
+		plan = plan.rest(w.job, time.Second)
+	}
 	for _, index := range plan.Create {
 		p := newPod(s, index)
 		w.made++
@@ -89,7 +93,7 @@ func (w *world) running() []*corev1.Pod {
 	return all
 }
 
-// However pods end and however often the controller is interrupted: never more than parallelism run, every end is
+// However pods end, however often the controller is interrupted and its status put off: never more than parallelism run, every end is
 // counted once, and the job ends.
 func TestEveryEndCountsOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -97,6 +101,7 @@ func TestEveryEndCountsOnce(t *testing.T) {
 		w := &world{now: epoch(), job: newJob(rapid.Int32Range(1, 8).Draw(t, "completions"), rapid.Int32Range(1, 4).Draw(t, "parallelism"), mode)}
 		failed := map[types.UID]bool{}
 		for range 400 {
+			w.busy = rapid.Bool().Draw(t, "busy")
 			w.step(rapid.IntRange(0, 3).Draw(t, "crash") == 0)
 			if n := len(w.running()); n > int(*w.job.Spec.Parallelism) {
 				t.Fatalf("%d pods run", n)
@@ -138,6 +143,32 @@ func TestEveryEndCountsOnce(t *testing.T) {
 			t.Fatalf("ended as %+v", s)
 		}
 	})
+}
+
+// More pods than one status notes may have ended; what the others did is known nevertheless.
+func TestEndsBeyondOneStatus(t *testing.T) {
+	for _, mode := range []batchv1.CompletionMode{batchv1.NonIndexedCompletion, batchv1.IndexedCompletion} {
+		w := &world{now: epoch(), job: newJob(2*batchSize, 2*batchSize, mode)}
+		w.step(true)
+		w.step(true)
+		ended := batchSize + 100
+		for _, p := range w.running()[:ended] {
+			w.end(p.UID, corev1.PodSucceeded)
+		}
+		plan := NewPlan(Snapshot{Job: w.job, Pods: w.pods, Now: w.now})
+		if len(plan.Create) != 0 || len(plan.Release) != batchSize {
+			t.Errorf("%s: creates %d pods, releases %d", mode, len(plan.Create), len(plan.Release))
+		}
+		if noted := len(plan.Status.UncountedTerminatedPods.Succeeded); noted > batchSize {
+			t.Errorf("%s: notes %d ends", mode, noted)
+		}
+		for range 3 {
+			w.step(false)
+		}
+		if made, succeeded := len(w.pods), int(w.job.Status.Succeeded); made != 2*batchSize || succeeded != ended {
+			t.Errorf("%s: %d pods made, %d of %d successes counted", mode, made, succeeded, ended)
+		}
+	}
 }
 
 func TestBackoffGrows(t *testing.T) {
@@ -264,4 +295,26 @@ func TestIndexes(t *testing.T) {
 			t.Fatalf("%v became %v", set, back)
 		}
 	})
+}
+
+func TestOnTheWay(t *testing.T) {
+	before := batchv1.JobStatus{Active: 2, Succeeded: 3, UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{}, StartTime: ptr(metav1.NewTime(epoch()))}
+	for name, c := range map[string]struct {
+		change func(*batchv1.JobStatus)
+		want   bool
+	}{
+		"a pod ended": {func(s *batchv1.JobStatus) { s.Active, s.Succeeded, s.CompletedIndexes = 1, 4, "0-3" }, true},
+		"an end is noted": {func(s *batchv1.JobStatus) {
+			s.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{Failed: []types.UID{"a"}}
+		}, true},
+		"the last pod ended":    {func(s *batchv1.JobStatus) { s.Active, s.Succeeded = 0, 5 }, false},
+		"the job is suspended":  {func(s *batchv1.JobStatus) { s.StartTime = nil }, false},
+		"the job comes to ends": {func(s *batchv1.JobStatus) { s.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailureTarget}} }, false},
+	} {
+		after := *before.DeepCopy()
+		c.change(&after)
+		if got := onTheWay(before, after); got != c.want {
+			t.Errorf("%s: on the way is %v", name, got)
+		}
+	}
 }

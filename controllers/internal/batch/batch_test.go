@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,5 +42,21 @@ func TestSlowStartCallsEachOnce(t *testing.T) {
 	})
 	if done != 100 || err != nil || len(seen) != 100 || seen[0] != 1 || seen[99] != 1 {
 		t.Errorf("%d done, %v, %d seen", done, err, len(seen))
+	}
+}
+
+// The server's priority and fairness refuses what it can't queue, so a batch keeps few requests under way.
+func TestAllKeepsFewUnderWay(t *testing.T) {
+	var now, most atomic.Int64
+	failed, err := All(t.Context(), 5*inFlight, func(context.Context, int) error {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		runtime.Gosched()
+		return nil
+	})
+	if failed != 0 || err != nil || most.Load() > inFlight {
+		t.Errorf("%d failed, %v; %d under way at once", failed, err, most.Load())
 	}
 }

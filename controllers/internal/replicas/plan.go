@@ -13,7 +13,11 @@ import (
 
 	"skiff/controllers/internal/batch"
 	"skiff/controllers/internal/podset"
+	"skiff/controllers/internal/written"
 )
+
+// terminatingRest is how much longer the number of terminating pods may rest.
+const terminatingRest = 3
 
 // Snapshot is what a plan is made from.
 type Snapshot struct {
@@ -122,6 +126,42 @@ func conditions(old []appsv1.ReplicaSetCondition, plan Plan, failure error, now 
 		Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue,
 		LastTransitionTime: metav1.NewTime(now), Reason: reason, Message: failure.Error(),
 	})
+}
+
+// OnTheWay answers whether the only news of a status is that pods have come nearer to what is desired without all being
+// there, so that more such news is to be expected.
+func OnTheWay(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) bool {
+	before, want := set.Status, *set.Spec.Replicas
+	if after.ReadyReplicas < before.ReadyReplicas || after.AvailableReplicas < before.AvailableReplicas {
+		return false
+	}
+	if after.Replicas == want && after.AvailableReplicas == want && terminating(after) == 0 {
+		return false
+	}
+	return SameStatus(uncounted(before), uncounted(after))
+}
+
+func uncounted(s appsv1.ReplicaSetStatus) appsv1.ReplicaSetStatus {
+	s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas, s.TerminatingReplicas = 0, 0, 0, 0, nil
+	return s
+}
+
+func terminating(s appsv1.ReplicaSetStatus) int32 {
+	if s.TerminatingReplicas == nil {
+		return 0
+	}
+	return *s.TerminatingReplicas
+}
+
+// rest is how long news of pods on their way waits for more. Nobody acts on the number of those that terminate.
+func rest(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) time.Duration {
+	before, pods := set.Status, max(*set.Spec.Replicas, after.Replicas+terminating(after))
+	news := max(after.AvailableReplicas-before.AvailableReplicas, after.ReadyReplicas-before.ReadyReplicas)
+	before.TerminatingReplicas = after.TerminatingReplicas
+	if SameStatus(before, after) {
+		return terminatingRest * written.Rest(pods, 0)
+	}
+	return written.Rest(pods, news)
 }
 
 // SameStatus answers whether writing the new status would change nothing.

@@ -118,3 +118,31 @@ func TestFailureCondition(t *testing.T) {
 		}
 	}
 }
+
+func TestOnTheWay(t *testing.T) {
+	n := func(v int32) *int32 { return &v }
+	set := snapshot(4).Set
+	set.Status = appsv1.ReplicaSetStatus{ObservedGeneration: 4, Replicas: 4, FullyLabeledReplicas: 4, ReadyReplicas: 2, AvailableReplicas: 1, TerminatingReplicas: n(1)}
+	failure := appsv1.ReplicaSetCondition{Type: appsv1.ReplicaSetReplicaFailure, Status: corev1.ConditionTrue}
+	for name, c := range map[string]struct {
+		change func(*appsv1.ReplicaSetStatus)
+		want   bool
+	}{
+		"one more is available":     {func(s *appsv1.ReplicaSetStatus) { s.AvailableReplicas = 2 }, true},
+		"one less terminates":       {func(s *appsv1.ReplicaSetStatus) { s.TerminatingReplicas = n(0) }, true},
+		"all are there, one leaves": {func(s *appsv1.ReplicaSetStatus) { s.ReadyReplicas, s.AvailableReplicas = 4, 4 }, true},
+		"all are there": {func(s *appsv1.ReplicaSetStatus) {
+			s.ReadyReplicas, s.AvailableReplicas, s.TerminatingReplicas = 4, 4, nil
+		}, false},
+		"one is no longer ready":     {func(s *appsv1.ReplicaSetStatus) { s.ReadyReplicas = 1 }, false},
+		"one is no longer available": {func(s *appsv1.ReplicaSetStatus) { s.AvailableReplicas = 0 }, false},
+		"a generation was seen":      {func(s *appsv1.ReplicaSetStatus) { s.ObservedGeneration, s.AvailableReplicas = 5, 2 }, false},
+		"a condition appears":        {func(s *appsv1.ReplicaSetStatus) { s.Conditions = []appsv1.ReplicaSetCondition{failure} }, false},
+	} {
+		after := set.Status
+		c.change(&after)
+		if got := OnTheWay(set, after); got != c.want {
+			t.Errorf("%s: on the way is %v", name, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package replicas
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -40,6 +41,7 @@ type Reconciler struct {
 	sets written.Store
 	pods cache.Indexer
 	log  written.Log
+	pace written.Pace
 }
 
 // NewReconciler answers a reconciler for sets of gvk, cached in sets.
@@ -59,6 +61,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key controller.Key) (control
 	set, object, err := r.kind.Get(key)
 	if err != nil || set == nil {
 		r.log.Forget(key)
+		r.pace.Forget(key)
 		return controller.Result{}, err
 	}
 	snapshot, err := r.snapshot(ctx, set)
@@ -68,11 +71,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, key controller.Key) (control
 	plan := NewPlan(snapshot)
 	failure := r.apply(ctx, object, snapshot, plan)
 	status := Status(snapshot, plan, failure)
-	if err := r.writeStatus(ctx, set, status); err != nil {
-		return controller.Result{}, err
-	}
 	again := podset.NextAvailable(podset.Select(snapshot.Pods, podset.Active), set.Spec.MinReadySeconds, snapshot.Now)
-	return controller.Result{RequeueAfter: again}, failure
+	if failure == nil && !r.log.Seen(key) && len(status.Conditions) == len(set.Status.Conditions) {
+		return controller.Result{RequeueAfter: written.Repair}, nil // the status of what was just done comes with its events
+	}
+	if OnTheWay(set, status) {
+		if wait := r.pace.Wait(key, rest(set, status), snapshot.Now); wait > 0 {
+			return controller.Result{RequeueAfter: wait}, failure
+		}
+	}
+	return controller.Result{RequeueAfter: again}, cmp.Or(r.writeStatus(ctx, set, status), failure)
 }
 
 func (r *Reconciler) snapshot(ctx context.Context, set *appsv1.ReplicaSet) (Snapshot, error) {
@@ -153,6 +161,6 @@ func (r *Reconciler) writeStatus(ctx context.Context, set *appsv1.ReplicaSet, st
 		return fmt.Errorf("updating status: %w", err)
 	}
 	r.log.Wrote(controller.KeyOf(set), r.sets, result)
+	r.pace.Wrote(controller.KeyOf(set), r.env.Clock.Now())
 	return nil
 }
-

@@ -1,0 +1,60 @@
+package written
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// perObject is how much longer a status rests for each object that it counts, up to longestRest.
+	perObject   = 5 * time.Millisecond
+	longestRest = 4 * time.Second
+)
+
+// Pace spaces out the writes of statuses that count objects which are on their way, so that following a thousand pods
+// takes tens of writes. A write that is not the first in a while waits, longer the more objects there are; one that
+// somebody waits for must not be asked about. The zero value is ready to use; it is safe for use by several goroutines.
+type Pace struct {
+	mu    sync.Mutex
+	wrote map[types.NamespacedName]time.Time
+}
+
+// Rest is the least time between two writes of a status that counts that many objects, if the next has news of so many
+// of them: a quarter is not to wait, as it may be what the next step needs.
+func Rest(objects, news int32) time.Duration {
+	if news > 0 && news >= objects/4 {
+		return 0
+	}
+	return min(time.Duration(objects)*perObject, longestRest)
+}
+
+// Wait answers how long the write of key's status is to be put off so that rest lies between it and the one before; 0
+// for not at all.
+func (p *Pace) Wait(key types.NamespacedName, rest time.Duration, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wrote, ok := p.wrote[key]
+	if !ok {
+		return 0
+	}
+	return max(0, min(rest, rest-now.Sub(wrote)))
+}
+
+// Wrote notes that the status was written.
+func (p *Pace) Wrote(key types.NamespacedName, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wrote == nil {
+		p.wrote = map[types.NamespacedName]time.Time{}
+	}
+	p.wrote[key] = now
+}
+
+// Forget drops what is known of key, for when its object is gone or at rest.
+func (p *Pace) Forget(key types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.wrote, key)
+}
