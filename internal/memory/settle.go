@@ -19,9 +19,9 @@ import (
 // startQuiet is how long after the components' start most of its work is done.
 const startQuiet = 10 * time.Second
 
-// Settle, which lasts until ctx ends, gives back what only the start needed: garbage, and the pages of
-// the program file that hold code and data which is not used again (half of
-// them; what is still used comes back from the page cache at its next use).
+// Settle gives back what only the start needed: garbage, and the pages of the program file that hold code and data which
+// is not used again (half of them; what is still used comes back from the page cache at its next use). Until ctx ends it
+// then gives back what the process held while it was busy.
 func Settle(ctx context.Context) error {
 	timer := time.NewTimer(startQuiet)
 	defer timer.Stop()
@@ -35,8 +35,22 @@ func Settle(ctx context.Context) error {
 	if err := releaseProgramPages(); err != nil {
 		klog.FromContext(ctx).Info("Unused pages of the program stay in memory", "reason", err.Error())
 	}
-	<-ctx.Done()
-	return nil
+	if userPaced() {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for i := newIdleness(); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if i.holdsTooMuch() {
+				debug.FreeOSMemory()
+			}
+		}
+	}
 }
 
 // releaseProgramPages unmaps the clean pages of this program's file until they are used again.

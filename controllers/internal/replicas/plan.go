@@ -141,7 +141,9 @@ func OnTheWay(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) bool {
 	return SameStatus(uncounted(before), uncounted(after))
 }
 
+// uncounted is a status without numbers of pods, and without the generation that they are counted for.
 func uncounted(s appsv1.ReplicaSetStatus) appsv1.ReplicaSetStatus {
+	s.ObservedGeneration = 0
 	s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas, s.TerminatingReplicas = 0, 0, 0, 0, nil
 	return s
 }

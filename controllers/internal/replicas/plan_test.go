@@ -136,7 +136,7 @@ func TestOnTheWay(t *testing.T) {
 		}, false},
 		"one is no longer ready":     {func(s *appsv1.ReplicaSetStatus) { s.ReadyReplicas = 1 }, false},
 		"one is no longer available": {func(s *appsv1.ReplicaSetStatus) { s.AvailableReplicas = 0 }, false},
-		"a generation was seen":      {func(s *appsv1.ReplicaSetStatus) { s.ObservedGeneration, s.AvailableReplicas = 5, 2 }, false},
+		"a generation was seen":      {func(s *appsv1.ReplicaSetStatus) { s.ObservedGeneration, s.AvailableReplicas = 5, 2 }, true},
 		"a condition appears":        {func(s *appsv1.ReplicaSetStatus) { s.Conditions = []appsv1.ReplicaSetCondition{failure} }, false},
 	} {
 		after := set.Status

@@ -22,9 +22,9 @@ type Pace struct {
 }
 
 // Rest is the least time between two writes of a status that counts that many objects, if the next has news of so many
-// of them: a quarter is not to wait, as it may be what the next step needs.
+// of them: that of a half is not to wait, as it may be what the next step needs.
 func Rest(objects, news int32) time.Duration {
-	if news > 0 && news >= objects/4 {
+	if news > 0 && news >= objects/2 {
 		return 0
 	}
 	return min(time.Duration(objects)*perObject, longestRest)

@@ -41,11 +41,11 @@ func TestPace(t *testing.T) {
 	}
 }
 
-func TestNewsOfAQuarterDoesNotRest(t *testing.T) {
+func TestNewsOfAHalfDoesNotRest(t *testing.T) {
 	for _, c := range []struct {
 		objects, news int32
 		want          bool
-	}{{1000, 249, true}, {1000, 250, false}, {1000, 0, true}, {3, 0, true}, {3, 1, false}, {0, 0, false}} {
+	}{{1000, 499, true}, {1000, 500, false}, {1000, 0, true}, {3, 0, true}, {3, 1, false}, {0, 0, false}} {
 		if got := Rest(c.objects, c.news) > 0; got != c.want {
 			t.Errorf("news of %d of %d rests: %v", c.news, c.objects, got)
 		}
