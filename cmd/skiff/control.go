@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-base/metrics/legacyregistry"
@@ -23,6 +22,7 @@ import (
 	"skiff/controllers"
 	"skiff/controllers/certificates"
 	"skiff/controllers/horizontalpodautoscaler"
+	"skiff/internal/slim"
 	"skiff/kubelet/hollow"
 	"skiff/scheduler"
 )
@@ -54,7 +54,7 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 	if err != nil {
 		return c, err
 	}
-	c.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
+	c.informers = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(slim.Transform()))
 	c.access, err = server.NewAccess(server.AccessConfig{
 		Loopback: c.loopback, Informers: c.informers, TokenKey: h.pki.TokenKey(),
 		ClientCAFile: h.pki.File("ca.crt"), FrontProxyCAFile: h.pki.File("front-proxy-ca.crt"),
@@ -128,14 +128,6 @@ func (c *controlPlane) close(ctx context.Context) {
 			klog.FromContext(ctx).Error(err, "closing etcd")
 		}
 	}
-}
-
-// trim drops from cached objects what no component reads.
-func trim(o any) (any, error) {
-	if m, err := meta.Accessor(o); err == nil {
-		m.SetManagedFields(nil)
-	}
-	return o, nil
 }
 
 // components are the loops that need no node.

@@ -173,8 +173,10 @@ func uncounted(s appsv1.DeploymentStatus) appsv1.DeploymentStatus {
 // rest is how long news of pods on their way waits for more. Nobody acts on the number of those that terminate.
 func rest(d *appsv1.Deployment, s appsv1.DeploymentStatus) time.Duration {
 	before, pods := d.Status, max(*d.Spec.Replicas, s.Replicas)
-	if s.TerminatingReplicas != nil {
-		pods += *s.TerminatingReplicas
+	for _, leaving := range []*int32{s.TerminatingReplicas, before.TerminatingReplicas} {
+		if leaving != nil {
+			pods = max(pods, *leaving)
+		}
 	}
 	news := max(s.AvailableReplicas-before.AvailableReplicas, s.UpdatedReplicas-before.UpdatedReplicas)
 	before.TerminatingReplicas = s.TerminatingReplicas

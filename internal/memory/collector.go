@@ -23,6 +23,9 @@ const (
 	// quarter of what a request costs when it happens every 100 MB.
 	busyRoom      = 512 << 20
 	busyRoomShare = 16
+	// mostPercent bounds that room by what is alive: more would hardly make marking rarer, and what stays would lie
+	// scattered over it for good.
+	mostPercent = 400
 	// collectEvery is how much time is meant to lie between two collections.
 	collectEvery = 30 * time.Second
 	// shortest is the least time that a rate is taken over: a collection that
@@ -120,6 +123,6 @@ func growth(allocated uint64, past time.Duration, base, room uint64) int {
 	}
 	rate := float64(allocated) / max(past, shortest).Seconds()
 	percent := rate * collectEvery.Seconds() * 100 / float64(base)
-	most := max(maxPercent, float64(room)*100/float64(base))
+	most := max(maxPercent, min(mostPercent, float64(room)*100/float64(base)))
 	return int(min(max(percent, minPercent), most))
 }

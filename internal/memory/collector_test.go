@@ -23,6 +23,7 @@ func TestGrowth(t *testing.T) {
 		{"much happens", 10 * mb, time.Second, 512 * mb, 58},
 		{"too much happens", 500 * mb, time.Second, 512 * mb, maxPercent},
 		{"much happens in a small heap", 50 * mb, time.Second, 64 * mb, 200},
+		{"much happens in a tiny heap", 50 * mb, time.Second, 16 * mb, mostPercent},
 		{"no time has passed", 400 << 10, 0, 50 * mb, 23},
 		{"nothing is alive", mb, time.Second, 0, maxPercent},
 	} {

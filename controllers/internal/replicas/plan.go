@@ -161,7 +161,7 @@ func rest(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) time.Duration {
 	news := max(after.AvailableReplicas-before.AvailableReplicas, after.ReadyReplicas-before.ReadyReplicas)
 	before.TerminatingReplicas = after.TerminatingReplicas
 	if SameStatus(before, after) {
-		return terminatingRest * written.Rest(pods, 0)
+		return terminatingRest * written.Rest(max(pods, terminating(set.Status)), 0)
 	}
 	return written.Rest(pods, news)
 }

@@ -5,6 +5,7 @@ package controllers
 import (
 	"flag"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"testing"
@@ -16,7 +17,8 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 3, "rounds; each starts both sides anew")
-	settle = flag.Duration("settle", 30*time.Second, "from the last write until controllers with nothing to do are looked at")
+	settle = flag.Duration("settle", 150*time.Second, "from the last write until controllers with nothing to do are looked at")
+	only   = flag.String("stories", "", "regular expression of the stories to tell; all if empty")
 	out    = flag.String("out", "", "directory for table and plot")
 )
 
@@ -52,7 +54,12 @@ var unlimited = []string{"--kube-api-qps=100000", "--kube-api-burst=100000"}
 func round(t *testing.T, r *report.Report, number int) {
 	var ours, theirs results
 	turns := []func(){
-		func() { t.Run("skiff", func(t *testing.T) { ours = side(t, sides.SkiffManager, sides.SkiffManager) }) },
+		func() {
+			t.Run("skiff", func(t *testing.T) {
+				run := func(t testing.TB, w *sides.Side) *sides.Manager { return sides.SkiffManager(t, w) }
+				ours = side(t, run, run)
+			})
+		},
 		func() {
 			t.Run("upstream", func(t *testing.T) {
 				theirs = side(t,
@@ -80,7 +87,7 @@ func kinds() []string { return []string{"", ", no client limit"} }
 func figures() []report.Figure {
 	var out []report.Figure
 	for _, kind := range kinds() {
-		for _, s := range stories() {
+		for _, s := range chosen() {
 			out = append(out,
 				report.Figure{Name: "time, " + s.name + kind, Unit: "s", Target: 0.5, Noisy: true},
 				report.Figure{Name: "API writes, " + s.name + kind, Unit: "1", Target: 1},
@@ -90,6 +97,12 @@ func figures() []report.Figure {
 	return append(out,
 		report.Figure{Name: "CPU with 10,000 pods", Unit: "% of a core"},
 		report.Figure{Name: "memory with 10,000 pods", Unit: "MB", Target: 0.5})
+}
+
+// chosen are the stories to tell.
+func chosen() []story {
+	wanted := regexp.MustCompile(*only)
+	return slices.DeleteFunc(stories(), func(s story) bool { return !wanted.MatchString(s.name) })
 }
 
 type start func(testing.TB, *sides.Side) *sides.Manager
@@ -103,7 +116,7 @@ func side(t *testing.T, asIs, free start) results {
 		ns := fmt.Sprintf("stories-%d", i)
 		w.namespace(t, ns)
 		w.settled(t)
-		for _, s := range stories() {
+		for _, s := range chosen() {
 			measure(t, w, m, s, ns, kinds()[i], got)
 		}
 		if i == 1 {
@@ -118,12 +131,13 @@ func measure(t *testing.T, w *world, m *sides.Manager, s story, ns, kind string,
 	if s.prepare != nil {
 		s.prepare(t, w, ns)
 	}
-	writes, cpu, began := w.settled(t), m.CPU(t), time.Now()
+	before, cpu, began := w.settled(t), m.CPU(t), time.Now()
 	s.do(t, w, ns)
 	got["time, "+s.name+kind] = time.Since(began).Seconds()
-	got["API writes, "+s.name+kind] = float64(w.settled(t) - writes)
+	written := w.settled(t).since(before)
+	got["API writes, "+s.name+kind] = float64(written.total())
 	got["CPU, "+s.name+kind] = (m.CPU(t) - cpu).Seconds()
-	t.Logf("%s%s: %.2f s, %.0f writes, %.2f s CPU", s.name, kind, got["time, "+s.name+kind], got["API writes, "+s.name+kind], got["CPU, "+s.name+kind])
+	t.Logf("%s%s: %.2f s, %d writes, %.2f s CPU (%s)", s.name, kind, got["time, "+s.name+kind], written.total(), got["CPU, "+s.name+kind], written)
 }
 
 // steady looks at controllers that have nothing to do for 10,000 pods.

@@ -5,10 +5,8 @@ package controllers
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"net/http"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +34,7 @@ const (
 type world struct {
 	api    *sides.Side
 	client kubernetes.Interface
-	own    atomic.Int64 // writes by nodes, scheduler and the benchmark itself
+	own    tally // writes by nodes, scheduler and the benchmark itself
 }
 
 func newWorld(t testing.TB) *world {
@@ -47,7 +45,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	config.ContentType = "application/vnd.kubernetes.protobuf"
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &counter{next: next, writes: &w.own} })
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return counter{next: next, writes: &w.own} })
 	if w.client, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -100,59 +98,17 @@ func (w *world) populate(t testing.TB, config *rest.Config) {
 	})
 }
 
-// counter counts the writes that pass through it, except for leases, which beat by the clock.
-type counter struct {
-	next   http.RoundTripper
-	writes *atomic.Int64
-}
-
-func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := c.next.RoundTrip(r)
-	if err == nil && r.Method != http.MethodGet && !strings.Contains(r.URL.Path, "/leases") {
-		c.writes.Add(1)
-	}
-	return resp, err
-}
-
-// writes answers how many writes the controllers have sent; those that were refused count too.
-func (w *world) writes(ctx context.Context) (int, error) {
-	raw, err := w.client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("reading the API server's metrics: %w", err)
-	}
-	own, all := int(w.own.Load()), 0.0
-	for line := range strings.Lines(string(raw)) {
-		if !strings.HasPrefix(line, "apiserver_request_total{") || strings.Contains(line, `resource="leases"`) || !isWrite(line) {
-			continue
-		}
-		var value float64
-		if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &value); err != nil {
-			return 0, fmt.Errorf("reading %q: %w", line, err)
-		}
-		all += value
-	}
-	return int(all) - own, nil
-}
-
-func isWrite(line string) bool {
-	for _, verb := range []string{"POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"} {
-		if strings.Contains(line, `verb="`+verb+`"`) {
-			return true
-		}
-	}
-	return false
-}
-
 // settled waits until nobody writes any more and answers the controllers' writes.
-func (w *world) settled(t testing.TB) int {
+func (w *world) settled(t testing.TB) writes {
 	t.Helper()
-	last, since := -1, time.Now()
+	var last writes
+	since := time.Now()
 	w.await(t, "quiet", 5*time.Minute, func(ctx context.Context) (bool, error) {
 		n, err := w.writes(ctx)
 		if err != nil {
 			return false, err
 		}
-		if n != last {
+		if !maps.Equal(n, last) {
 			last, since = n, time.Now()
 		}
 		return time.Since(since) >= quiet, nil

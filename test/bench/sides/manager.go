@@ -15,11 +15,11 @@ type Manager struct {
 	log     string
 }
 
-// SkiffManager runs skiff's controllers against an API server of skiff.
-func SkiffManager(t testing.TB, api *Side) *Manager {
+// SkiffManager runs skiff's controllers against an API server of skiff; args are added to those of the program.
+func SkiffManager(t testing.TB, api *Side, args ...string) *Manager {
 	t.Helper()
 	m := &Manager{log: filepath.Join(t.TempDir(), "manager.log")}
-	m.process = launch(t, m.log, cluster.Binary(t, "build/bench/manager"), api.Kubeconfig, api.PKI)
+	m.process = launch(t, m.log, cluster.Binary(t, "build/bench/manager"), append([]string{api.Kubeconfig, api.PKI}, args...)...)
 	return m
 }
 

@@ -1,9 +1,10 @@
 // The program manager runs skiff's controllers in a process of their own, as kube-controller-manager is one, so that
-// both can be measured against the same API server:
+// both can be measured against the same API server. Its memory is managed as the server's is:
 //
-//	manager KUBECONFIG PKI
+//	manager KUBECONFIG PKI [PROFILES]
 //
-// PKI is the server's directory of keys; every controller gets a certificate with its own identity.
+// PKI is the server's directory of keys; every controller gets a certificate with its own identity. Profiles of CPU and
+// heap are left in PROFILES.
 package main
 
 import (
@@ -13,9 +14,12 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
 	"syscall"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -24,11 +28,14 @@ import (
 	"skiff/config/pki"
 	"skiff/controllers"
 	"skiff/controllers/certificates"
+	"skiff/internal/memory"
+	"skiff/internal/slim"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	memory.Start()
 	if err := run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -36,8 +43,16 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if len(os.Args) != 3 {
-		return errors.New("usage: manager KUBECONFIG PKI")
+	switch len(os.Args) {
+	case 3:
+	case 4:
+		stop, err := profile(os.Args[3])
+		if err != nil {
+			return fmt.Errorf("profiling: %w", err)
+		}
+		defer stop()
+	default:
+		return errors.New("usage: manager KUBECONFIG PKI [PROFILES]")
 	}
 	admin, err := clientcmd.BuildConfigFromFlags("", os.Args[1])
 	if err != nil {
@@ -52,7 +67,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(reader, 0, informers.WithTransform(trim))
+	factory := informers.NewSharedInformerFactoryWithOptions(reader, 0, informers.WithTransform(slim.Transform()))
 	cfg := controllers.Default()
 	cfg.LeaderElect = true
 	cert, key := files.Authority()
@@ -64,7 +79,32 @@ func run(ctx context.Context) error {
 		return err
 	}
 	factory.StartWithContext(ctx)
-	return all.Run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return memory.Settle(ctx) })
+	group.Go(func() error { return all.Run(ctx) })
+	return group.Wait()
+}
+
+// profile notes what CPU is used for until stop, which notes what the heap is used for.
+func profile(dir string) (stop func(), err error) {
+	cpu, err := os.Create(filepath.Join(dir, "cpu.pprof"))
+	if err != nil {
+		return nil, err
+	}
+	heap, err := os.Create(filepath.Join(dir, "heap.pprof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		runtime.GC()
+		if err := errors.Join(pprof.WriteHeapProfile(heap), heap.Close(), cpu.Close()); err != nil {
+			fmt.Fprintln(os.Stderr, "profiling:", err)
+		}
+	}, nil
 }
 
 type identities struct {
@@ -84,12 +124,4 @@ func (i identities) config(user string, groups ...string) *rest.Config {
 	c.ContentType = "application/vnd.kubernetes.protobuf"
 	c.AcceptContentTypes = c.ContentType + ",application/json"
 	return c
-}
-
-// trim is what the server does to cached objects.
-func trim(o any) (any, error) {
-	if m, err := meta.Accessor(o); err == nil {
-		m.SetManagedFields(nil)
-	}
-	return o, nil
 }
