@@ -44,11 +44,25 @@ func newCluster(t *testing.T, change ...func(*controllers.Config)) *cluster {
 // newClusterWith is newCluster with other surroundings of the controllers.
 func newClusterWith(t *testing.T, surround func(*controllers.Deps), change ...func(*controllers.Config)) *cluster {
 	t.Helper()
+	c := newServer(t)
+	c.control(surround, change...)
+	return c
+}
+
+// newServer is a cluster whose controllers do not run yet.
+func newServer(t *testing.T) *cluster {
+	t.Helper()
 	s := env.Start(t, env.Options{})
-	c := &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin()), server: s}
+	return &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin()), server: s}
+}
+
+// control runs the controllers until the test ends.
+func (c *cluster) control(surround func(*controllers.Deps), change ...func(*controllers.Config)) {
+	t := c.t
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
-	deps := controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority()}
+	deps := controllers.Deps{ClientConfig: c.server.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority()}
 	surround(&deps)
 	cfg := controllers.Default()
 	for _, f := range change {
@@ -70,7 +84,6 @@ func newClusterWith(t *testing.T, surround func(*controllers.Deps), change ...fu
 		}
 		factory.Shutdown()
 	})
-	return c
 }
 
 func trim(o any) (any, error) {

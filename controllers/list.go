@@ -36,12 +36,13 @@ import (
 	"skiff/controllers/serviceaccounttoken"
 	"skiff/controllers/servicecidr"
 	"skiff/controllers/statefulset"
+	"skiff/controllers/storageversionmigrator"
 	"skiff/controllers/tainteviction"
 	"skiff/controllers/tokencleaner"
 	"skiff/controllers/ttl"
 	"skiff/controllers/ttlafterfinished"
-	"skiff/controllers/volumeexpand"
 	"skiff/controllers/vacprotection"
+	"skiff/controllers/volumeexpand"
 )
 
 // entry is one controller: the service account that it acts as ("" for the manager's own identity), the name that its
@@ -100,6 +101,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"resource-claim-controller", "resource_claim", resourceclaim.New},
 		{"attachdetach-controller", "attachdetach-controller", attachdetach.New},
 		{"device-taint-eviction-controller", "device-taint-eviction-controller", devicetainteviction.New},
+		{"storage-version-migrator-controller", "storage-version-migrator-controller", storageversionmigrator.New},
 		{"horizontal-pod-autoscaler", "horizontal-pod-autoscaler", func(env controller.Env) (controller.Spec, error) {
 			return horizontalpodautoscaler.New(env, cfg.Autoscaling, deps.Metrics)
 		}},
