@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -81,7 +82,7 @@ type Deps struct {
 	// Clock is the source of time; the real one if nil.
 	Clock clock.Clock
 	// Metrics takes metrics to where they are shown; nil shows none.
-	Metrics horizontalpodautoscaler.Register
+	Metrics func(metrics.Registerable) error
 }
 
 // Controllers is the set of controllers.
@@ -97,6 +98,9 @@ func New(cfg Config, deps Deps) (*Controllers, error) {
 	}
 	if deps.Clock == nil {
 		deps.Clock = clock.RealClock{}
+	}
+	if deps.Metrics == nil {
+		deps.Metrics = metrics.NewKubeRegistry().Register // where nobody looks
 	}
 	mgr, err := newManager(cfg, deps)
 	if err != nil {
@@ -149,7 +153,7 @@ func environment(deps Deps, sink *events.Sink, e entry) (controller.Env, error) 
 	}
 	return controller.Env{
 		Client: client, Config: cfg, Informers: deps.Informers,
-		Events: sink.Recorder(client, e.component), Clock: deps.Clock,
+		Events: sink.Recorder(client, e.component), Clock: deps.Clock, Metrics: deps.Metrics,
 	}, nil
 }
 

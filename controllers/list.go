@@ -103,7 +103,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"device-taint-eviction-controller", "device-taint-eviction-controller", devicetainteviction.New},
 		{"storage-version-migrator-controller", "storage-version-migrator-controller", storageversionmigrator.New},
 		{"horizontal-pod-autoscaler", "horizontal-pod-autoscaler", func(env controller.Env) (controller.Spec, error) {
-			return horizontalpodautoscaler.New(env, cfg.Autoscaling, deps.Metrics)
+			return horizontalpodautoscaler.New(env, cfg.Autoscaling)
 		}},
 	}
 	if deps.Tokens != nil {

@@ -71,8 +71,8 @@ type reconciler struct {
 	counters    *counters
 }
 
-// New declares the controller; register, which may be nil, takes its metrics to where they are shown.
-func New(env controller.Env, cfg Config, register Register) (controller.Spec, error) {
+// New declares the controller.
+func New(env controller.Env, cfg Config) (controller.Spec, error) {
 	autoscalers, pods := env.Informers.Autoscaling().V2().HorizontalPodAutoscalers(), env.Informers.Core().V1().Pods()
 	known := newKinds(env)
 	target, err := newTarget(env, known)
@@ -87,7 +87,7 @@ func New(env controller.Env, cfg Config, register Register) (controller.Spec, er
 		env: env, cfg: cfg, autoscalers: autoscalers.Lister(), pods: pods.Lister(), store: autoscalers.Informer().GetIndexer(),
 		target: target, source: source, counters: newCounters(),
 	}
-	if err := r.counters.register(register); err != nil {
+	if err := r.counters.register(env.Metrics); err != nil {
 		return controller.Spec{}, err
 	}
 	return controller.Spec{

@@ -2,7 +2,6 @@ package horizontalpodautoscaler
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -21,9 +20,6 @@ const (
 	internal  = "internal"
 	spec      = "spec"
 )
-
-// Register takes a metric to where it is shown.
-type Register func(metrics.Registerable) error
 
 // counters are the metrics, under upstream's names.
 type counters struct {
@@ -57,17 +53,9 @@ func newCounters() *counters {
 	}
 }
 
-// register shows the metrics; without a place for them they only count.
-func (c *counters) register(register Register) error {
-	if register == nil {
-		register = metrics.NewKubeRegistry().Register
-	}
-	for _, m := range []metrics.Registerable{c.rounds, c.roundTimes, c.computations, c.computationTimes, c.stale, c.autoscalers, c.desired} {
-		if err := register(m); err != nil {
-			return fmt.Errorf("registering the autoscaler's metrics: %w", err)
-		}
-	}
-	return nil
+// register shows the metrics.
+func (c *counters) register(register controller.Register) error {
+	return register.All("the autoscaler", c.rounds, c.roundTimes, c.computations, c.computationTimes, c.stale, c.autoscalers, c.desired)
 }
 
 // round counts a round and what its metrics proposed, given how long reading each took.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/component-base/metrics"
 	"k8s.io/utils/clock"
 )
 
@@ -30,6 +31,21 @@ type Env struct {
 	Events record.EventRecorder
 	// Clock is the source of time.
 	Clock clock.Clock
+	// Metrics takes a metric to where it is shown.
+	Metrics Register
+}
+
+// Register takes a metric to where it is shown. A metric that was not registered counts nothing.
+type Register func(metrics.Registerable) error
+
+// All registers several metrics of the controller with that name.
+func (r Register) All(name string, all ...metrics.Registerable) error {
+	for _, m := range all {
+		if err := r(m); err != nil {
+			return fmt.Errorf("registering the metrics of %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Spec declares one controller.
