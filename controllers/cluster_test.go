@@ -62,7 +62,7 @@ func (c *cluster) control(surround func(*controllers.Deps), change ...func(*cont
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
-	deps := controllers.Deps{ClientConfig: c.server.Config, Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority()}
+	deps := controllers.Deps{ClientConfig: c.server.Config, Informers: factory, RootCA: c.server.PKI.CA(), Tokens: signer{}, Authority: newAuthority()}
 	surround(&deps)
 	cfg := controllers.Default()
 	for _, f := range change {

@@ -5,6 +5,7 @@ import (
 	"skiff/controllers/bootstrapsigner"
 	"skiff/controllers/certificates"
 	"skiff/controllers/clusterroleaggregation"
+	"skiff/controllers/clustertrustbundlepublisher"
 	"skiff/controllers/cronjob"
 	"skiff/controllers/daemonset"
 	"skiff/controllers/deployment"
@@ -105,6 +106,11 @@ func list(cfg Config, deps Deps) []entry {
 		{"horizontal-pod-autoscaler", "horizontal-pod-autoscaler", func(env controller.Env) (controller.Spec, error) {
 			return horizontalpodautoscaler.New(env, cfg.Autoscaling)
 		}},
+	}
+	if len(deps.RootCA) > 0 {
+		all = append(all, entry{"kube-apiserver-serving-clustertrustbundle-publisher", "kube-apiserver-serving-clustertrustbundle-publisher", func(env controller.Env) (controller.Spec, error) {
+			return clustertrustbundlepublisher.New(env, deps.RootCA)
+		}})
 	}
 	if deps.Tokens != nil {
 		all = append(all, entry{"", "serviceaccount-tokens-controller", func(env controller.Env) (controller.Spec, error) {

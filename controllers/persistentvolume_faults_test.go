@@ -51,7 +51,7 @@ func TestBindingSurvivesFaults(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		factory := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(trim))
 		all, err := controllers.New(controllers.Default(), controllers.Deps{
-			Informers: factory, RootCA: []byte("root certificates"), Tokens: signer{}, Authority: newAuthority(),
+			Informers: factory, RootCA: s.PKI.CA(), Tokens: signer{}, Authority: newAuthority(),
 			ClientConfig: func(user string, groups ...string) *rest.Config {
 				cfg := s.Config(user, groups...)
 				if strings.HasSuffix(user, ":persistent-volume-binder") {

@@ -22,7 +22,7 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	factory := informers.NewSharedInformerFactory(client, 0)
-	all, err := controllers.New(controllers.Default(), controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: []byte("x")})
+	all, err := controllers.New(controllers.Default(), controllers.Deps{ClientConfig: s.Config, Informers: factory, RootCA: s.PKI.CA()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func TestNamespaceStory(t *testing.T) {
 		if err != nil {
 			return err.Error()
 		}
-		if m.Data["ca.crt"] != "root certificates" {
+		if m.Data["ca.crt"] != string(c.server.PKI.CA()) {
 			return m.Data["ca.crt"]
 		}
 		return ""
@@ -236,7 +236,7 @@ func TestTokenStory(t *testing.T) {
 	}
 	c.eventually("token", func(ctx context.Context) string {
 		s, err := secrets.Get(ctx, "ci-token", metav1.GetOptions{})
-		if err != nil || string(s.Data["token"]) != "ci by ci-token" || string(s.Data["namespace"]) != "shop" || string(s.Data["ca.crt"]) != "root certificates" {
+		if err != nil || string(s.Data["token"]) != "ci by ci-token" || string(s.Data["namespace"]) != "shop" || string(s.Data["ca.crt"]) != string(c.server.PKI.CA()) {
 			return fmt.Sprintf("%v, %v", s.Data, err)
 		}
 		return ""
