@@ -1,21 +1,26 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
+	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	webhookconfig "k8s.io/apiserver/pkg/admission/plugin/webhook/config"
 	webhookinit "k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	"k8s.io/apiserver/pkg/apis/apiserver/install"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/openapi/resolver"
 	genericserver "k8s.io/apiserver/pkg/server"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -29,6 +34,7 @@ import (
 	"skiff/apis/openapi"
 	"skiff/apis/server/admission/podsecurity"
 	"skiff/apis/server/admission/resourcequota"
+	"skiff/apis/server/typecheck"
 	"skiff/config"
 )
 
@@ -42,22 +48,44 @@ func (s *Server) initializer(cfg *genericserver.Config, client kubernetes.Interf
 		return nil, fmt.Errorf("making the policy parameter client: %w", err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery()))
+	schemas := resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, clientscheme.Scheme).
+		Combine(&resolver.ClientDiscoveryResolver{Discovery: client.Discovery()})
+	check, err := s.policyChecker(&validatingpolicy.TypeChecker{SchemaResolver: schemas, RestMapper: mapper})
+	if err != nil {
+		return nil, err
+	}
 	err = cfg.AddPostStartHook("start-apiserver-admission-initializer", func(h genericserver.PostStartHookContext) error {
 		s.background.Go(func() { wait.Until(mapper.Reset, mapperRefresh, h.Done()) })
+		s.background.Go(func() { check(h) })
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("scheduling the discovery refresh: %w", err)
 	}
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(s.config.ProxyTransport, nil, cfg.LoopbackClientConfig, cfg.TracerProvider)
-	schemas := resolver.NewDefinitionsSchemaResolver(openapi.GetOpenAPIDefinitions, clientscheme.Scheme).
-		Combine(&resolver.ClientDiscoveryResolver{Discovery: client.Discovery()})
 	return initializers{
 		initializer.New(client, dynamicClient, s.config.Informers, s.config.Access.Authorizer, utilfeature.DefaultFeatureGate, cfg.EffectiveVersion, s.drained, mapper),
 		webhookinit.NewPluginInitializer(auth, s.services),
 		initializer.NewAPIServerIDInitializer(cfg.APIServerID),
 		policies{schemas},
 	}, nil
+}
+
+// policyChecker answers what checks the expressions of policies until ctx ends, if that is wanted.
+func (s *Server) policyChecker(types *validatingpolicy.TypeChecker) (func(context.Context), error) {
+	if !s.config.CheckPolicies {
+		return func(context.Context) {}, nil
+	}
+	client, err := kubernetes.NewForConfig(s.config.Loopback.Config(serviceaccount.MakeUsername(metav1.NamespaceSystem, typecheck.Account),
+		append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated)...))
+	if err != nil {
+		return nil, fmt.Errorf("making the client that writes the status of policies: %w", err)
+	}
+	checker, err := typecheck.New(s.config.Informers.Admissionregistration().V1().ValidatingAdmissionPolicies(), client.AdmissionregistrationV1().ValidatingAdmissionPolicies(), types.Check)
+	if err != nil {
+		return nil, fmt.Errorf("making the type checker of policies: %w", err)
+	}
+	return checker.Run, nil
 }
 
 // initializers apply one after another.

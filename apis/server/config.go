@@ -40,6 +40,9 @@ type Config struct {
 	// LocalPath makes the storage class of volumes on the nodes' disks, which
 	// needs nodes that provision it.
 	LocalPath bool
+	// CheckPolicies writes into the status of ValidatingAdmissionPolicies what is
+	// wrong with their expressions, which elsewhere kube-controller-manager does.
+	CheckPolicies bool
 
 	Flags      map[string]string // shown by /flagz; nil for no such page
 	Audit      config.Audit
