@@ -81,8 +81,8 @@ type Deps struct {
 	Authority *certificates.Authority
 	// Clock is the source of time; the real one if nil.
 	Clock clock.Clock
-	// Metrics takes metrics to where they are shown; nil shows none.
-	Metrics func(metrics.Registerable) error
+	// Metrics is where metrics are shown; nil shows none.
+	Metrics controller.Registry
 }
 
 // Controllers is the set of controllers.
@@ -100,7 +100,7 @@ func New(cfg Config, deps Deps) (*Controllers, error) {
 		deps.Clock = clock.RealClock{}
 	}
 	if deps.Metrics == nil {
-		deps.Metrics = metrics.NewKubeRegistry().Register // where nobody looks
+		deps.Metrics = metrics.NewKubeRegistry() // where nobody looks
 	}
 	mgr, err := newManager(cfg, deps)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 
@@ -145,7 +146,7 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	var err error
 	out.controllers, err = controllers.New(cfg, controllers.Deps{
 		ClientConfig: c.loopback.Config, Informers: c.informers, RootCA: h.pki.CA(),
-		Tokens: c.access.Issuer, Authority: authority(h.pki), Metrics: legacyregistry.Register,
+		Tokens: c.access.Issuer, Authority: authority(h.pki), Metrics: served{},
 	})
 	if err != nil {
 		return nil, building("controllers", err)
@@ -168,6 +169,13 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	c.working.Store(true)
 	return out, nil
 }
+
+// served is where the API server shows metrics.
+type served struct{}
+
+func (served) Register(m metrics.Registerable) error { return legacyregistry.Register(m) }
+
+func (served) CustomRegister(c metrics.StableCollector) error { return legacyregistry.CustomRegister(c) }
 
 // authority answers what signs the cluster's certificates.
 func authority(p *pki.PKI) *certificates.Authority {

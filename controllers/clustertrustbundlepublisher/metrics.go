@@ -33,8 +33,8 @@ func newCounters() *counters {
 	}
 }
 
-func (c *counters) register(register controller.Register) error {
-	return register.All("the publisher of trust bundles", c.rounds, c.times)
+func (c *counters) register(registry controller.Registry) error {
+	return controller.Register(registry, "the publisher of trust bundles", c.rounds, c.times)
 }
 
 // done counts a round.

@@ -60,7 +60,7 @@ func TestPlan(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	registry, c := metrics.NewKubeRegistry(), newCounters()
-	if err := c.register(registry.Register); err != nil {
+	if err := c.register(registry); err != nil {
 		t.Fatal(err)
 	}
 	c.done(nil, time.Second)

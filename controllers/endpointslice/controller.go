@@ -51,6 +51,9 @@ func New(env controller.Env) (controller.Spec, error) {
 	}
 	r.decide = endpointslice.NewReconciler(env.Client, r.nodes, maxEndpoints, r.tracker, r.topology, env.Events, managedBy,
 		endpointslice.WithPreferSameTrafficDistributionEnabled(true))
+	if err := registerMetrics(env.Metrics); err != nil {
+		return controller.Spec{}, err
+	}
 	return controller.Spec{
 		Name: "endpointslice", Reconcile: r.reconcile,
 		Watches: []controller.Watch{
@@ -63,6 +66,12 @@ func New(env controller.Env) (controller.Spec, error) {
 }
 
 func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (controller.Result, error) {
+	result, err := r.sync(ctx, key)
+	count(result, err)
+	return result, err
+}
+
+func (r *reconciler) sync(ctx context.Context, key controller.Key) (controller.Result, error) {
 	service, err := r.services.Services(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
 		r.triggers.DeleteService(key.Namespace, key.Name)

@@ -54,8 +54,8 @@ func newCounters() *counters {
 }
 
 // register shows the metrics.
-func (c *counters) register(register controller.Register) error {
-	return register.All("the autoscaler", c.rounds, c.roundTimes, c.computations, c.computationTimes, c.stale, c.autoscalers, c.desired)
+func (c *counters) register(registry controller.Registry) error {
+	return controller.Register(registry, "the autoscaler", c.rounds, c.roundTimes, c.computations, c.computationTimes, c.stale, c.autoscalers, c.desired)
 }
 
 // round counts a round and what its metrics proposed, given how long reading each took.

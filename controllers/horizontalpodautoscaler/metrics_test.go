@@ -14,7 +14,7 @@ import (
 
 func TestCounts(t *testing.T) {
 	registry, c := metrics.NewKubeRegistry(), newCounters()
-	if err := c.register(registry.Register); err != nil {
+	if err := c.register(registry); err != nil {
 		t.Fatal(err)
 	}
 	took := []time.Duration{time.Second}

@@ -22,22 +22,19 @@ func (r *reconciler) say(of runtime.Object, event *Event) {
 func (r *reconciler) applyClaim(ctx context.Context, claim *corev1.PersistentVolumeClaim, plan ClaimPlan) error {
 	switch {
 	case plan.Bind != nil:
-		return r.bind(ctx, plan.Bind, claim)
+		err := r.bind(ctx, plan.Bind, claim)
+		r.counters.end(controller.KeyOf(claim), err, r.env.Clock.Now())
+		return err
 	case plan.Assign != nil:
 		claim = claim.DeepCopy()
 		claim.Spec.StorageClassName = &plan.Assign.Name
 		_, err := r.updateClaim(ctx, claim)
+		r.counters.assign(err)
 		return err
 	}
-	if plan.Provisioner != "" {
-		if asked, dirty := Provisioned(claim, plan.Provisioner); dirty {
-			written, err := r.updateClaim(ctx, asked)
-			if err != nil {
-				r.say(claim, warning("ProvisioningFailed", "Error saving claim: %v", err))
-				return err
-			}
-			claim = written
-		}
+	claim, err := r.provision(ctx, claim, plan)
+	if err != nil {
+		return err
 	}
 	if !plan.Once {
 		r.say(claim, plan.Event)
@@ -45,11 +42,36 @@ func (r *reconciler) applyClaim(ctx context.Context, claim *corev1.PersistentVol
 	if plan.Phase == "" || (plan.Once && claim.Status.Phase == plan.Phase) {
 		return nil
 	}
-	claim, err := r.claimPhase(ctx, claim, plan.Phase, nil)
+	claim, err = r.claimPhase(ctx, claim, plan.Phase, nil)
 	if err == nil && plan.Once {
 		r.say(claim, plan.Event)
 	}
 	return err
+}
+
+// provision asks the plan's provisioner, if there is one, for a volume.
+func (r *reconciler) provision(ctx context.Context, claim *corev1.PersistentVolumeClaim, plan ClaimPlan) (*corev1.PersistentVolumeClaim, error) {
+	key, now := controller.KeyOf(claim), r.env.Clock.Now()
+	by := plan.Provisioner + plan.Refuses
+	if by == "" {
+		return claim, nil
+	}
+	r.counters.begin(key, operation{uid: claim.UID, plugin: by, name: provisioning, began: now})
+	if plan.Refuses != "" {
+		r.counters.end(key, errNoDriver, now)
+		return claim, nil
+	}
+	asked, dirty := Provisioned(claim, plan.Provisioner)
+	if !dirty {
+		return claim, nil
+	}
+	written, err := r.updateClaim(ctx, asked)
+	if err != nil {
+		r.counters.end(key, err, now)
+		r.say(claim, warning("ProvisioningFailed", "Error saving claim: %v", err))
+		return nil, err
+	}
+	return written, nil
 }
 
 // bind ties both to each other, as far as they are not.
@@ -80,6 +102,13 @@ func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentV
 	if claim != nil {
 		r.say(claim, plan.OfClaim)
 	}
+	if plan.Delete {
+		by, err := r.deleter(volume)
+		if err != nil {
+			return controller.Result{}, err
+		}
+		r.counters.begin(controller.KeyOf(volume), operation{uid: volume.UID, plugin: by, name: deleting, began: r.env.Clock.Now()})
+	}
 	var err error
 	if plan.Unbind {
 		if volume, err = r.updateVolume(ctx, Unbound(volume)); err != nil {
@@ -96,6 +125,17 @@ func (r *reconciler) applyVolume(ctx context.Context, volume *corev1.PersistentV
 		return controller.Result{}, nil
 	}
 	return controller.Result{RequeueAfter: resync}, r.recycle(ctx, volume)
+}
+
+// deleter names who is to delete the volume: the provisioner of its class. What the volume says of that is not believed,
+// for it could be anything.
+func (r *reconciler) deleter(volume *corev1.PersistentVolume) (string, error) {
+	class, err := r.class(volumehelpers.GetPersistentVolumeClass(volume))
+	if err != nil || class == nil || undeletable(volume) != nil {
+		return notAvailable, err
+	}
+	name, _ := successor(class.Provisioner)
+	return name, nil
 }
 
 // volumePhase writes the phase if it is another one, and says why.

@@ -44,6 +44,7 @@ type reconciler struct {
 	newestVolumes latest[*corev1.PersistentVolume]
 	// recyclers are the pods that empty volumes, by volume.
 	recyclers map[string]recycler
+	counters  *counters
 }
 
 // New declares the controller; its keys are claims and, without a namespace, volumes. One worker serves both: two
@@ -58,7 +59,10 @@ func New(env controller.Env) (controller.Spec, error) {
 	if err != nil {
 		return controller.Spec{}, err
 	}
-	r := &reconciler{env: env, claims: pvcs.Lister(), volumes: pvs.Lister(), classes: classes.Lister(), pods: pods.Informer().GetIndexer(), recyclers: map[string]recycler{}}
+	r := &reconciler{env: env, claims: pvcs.Lister(), volumes: pvs.Lister(), classes: classes.Lister(), pods: pods.Informer().GetIndexer(), recyclers: map[string]recycler{}, counters: newCounters()}
+	if err := r.counters.register(env.Metrics, pvs.Informer().GetStore().List, pvcs.Informer().GetStore().List); err != nil {
+		return controller.Spec{}, err
+	}
 	return controller.Spec{
 		Name: "persistentvolume", Reconcile: r.reconcile, Workers: 1,
 		Watches: []controller.Watch{
@@ -75,8 +79,12 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		return r.reconcileVolume(ctx, key)
 	}
 	claim, ok, err := r.claim(key)
-	if err != nil || !ok {
+	if err != nil {
 		return controller.Result{}, err
+	}
+	if !ok {
+		r.counters.drop(key)
+		return controller.Result{}, nil
 	}
 	if changed, dirty := ClaimDriver(claim); dirty {
 		if claim, err = r.updateClaim(ctx, changed); err != nil {
@@ -191,6 +199,7 @@ func (r *reconciler) reconcileVolume(ctx context.Context, key controller.Key) (c
 	}
 	if !ok {
 		delete(r.recyclers, key.Name)
+		r.counters.end(key, nil, r.env.Clock.Now())
 		return controller.Result{}, nil
 	}
 	if changed, dirty := VolumeDriver(volume); dirty {

@@ -40,8 +40,8 @@ type ClaimPlan struct {
 	Bind *corev1.PersistentVolume
 	// Assign is the class that the claim is given.
 	Assign *storagev1.StorageClass
-	// Provisioner is to make a volume.
-	Provisioner string
+	// Provisioner is to make a volume; Refuses is one that won't.
+	Provisioner, Refuses string
 	// Phase is what the claim is in; "" leaves it as it is.
 	Phase corev1.PersistentVolumeClaimPhase
 	// Event is said of the claim, if Once only when the phase changes.
@@ -173,7 +173,7 @@ func provision(v ClaimView) ClaimPlan {
 	}
 	name, migrated := successor(v.Class.Provisioner)
 	if name == hostPath {
-		return ClaimPlan{Event: warning("ProvisioningFailed", "Failed to create provisioner: provisioning in volume plugin %q is disabled", name)}
+		return ClaimPlan{Refuses: name, Event: warning("ProvisioningFailed", "Failed to create provisioner: provisioning in volume plugin %q is disabled", name)}
 	}
 	if !migrated && inTree(name) {
 		return ClaimPlan{Event: warning("ProvisioningFailed", "%v", missing(name, "provisionable"))}

@@ -275,6 +275,9 @@ func TestPlanVolume(t *testing.T) {
 		if plan.Recycle != (name == "emptied") || plan.Unbind != tt.unbind || plan.Phase != tt.phase || event != tt.event {
 			t.Errorf("%s: %+v, %s", name, plan, event)
 		}
+		if plan.Delete != (tt.volume.Spec.PersistentVolumeReclaimPolicy == remove && name != "migrated") {
+			t.Errorf("%s: somebody deletes it: %v", name, plan.Delete)
+		}
 		if (plan.Mismatch != nil) != (name == "wrong mode") || (plan.OfClaim != nil) != (name == "wrong mode") {
 			t.Errorf("%s: %+v, %+v", name, plan.Mismatch, plan.OfClaim)
 		}

@@ -16,8 +16,8 @@ type VolumePlan struct {
 	Phase   corev1.PersistentVolumePhase
 	Message string
 	Event   *Event
-	// Recycle empties the volume and makes it available again.
-	Recycle bool
+	// Recycle empties the volume and makes it available again; Delete says that somebody is to delete it.
+	Recycle, Delete bool
 	// Mismatch is said of the volume and OfClaim of its claim.
 	Mismatch, OfClaim *Event
 }
@@ -72,6 +72,7 @@ func release(volume *corev1.PersistentVolume) VolumePlan {
 		}
 		failure = warning("VolumeFailedRecycle", "No recycler plugin found for the volume!")
 	case corev1.PersistentVolumeReclaimDelete:
+		plan.Delete = true
 		if err := undeletable(volume); err != nil {
 			failure = warning("VolumeFailedDelete", "%v", err)
 		}

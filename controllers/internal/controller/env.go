@@ -31,17 +31,20 @@ type Env struct {
 	Events record.EventRecorder
 	// Clock is the source of time.
 	Clock clock.Clock
-	// Metrics takes a metric to where it is shown.
-	Metrics Register
+	// Metrics is where metrics are shown.
+	Metrics Registry
 }
 
-// Register takes a metric to where it is shown. A metric that was not registered counts nothing.
-type Register func(metrics.Registerable) error
+// Registry shows metrics. One that was not registered counts nothing.
+type Registry interface {
+	Register(metric metrics.Registerable) error
+	CustomRegister(collector metrics.StableCollector) error
+}
 
-// All registers several metrics of the controller with that name.
-func (r Register) All(name string, all ...metrics.Registerable) error {
+// Register shows several metrics of what has that name.
+func Register(to Registry, name string, all ...metrics.Registerable) error {
 	for _, m := range all {
-		if err := r(m); err != nil {
+		if err := to.Register(m); err != nil {
 			return fmt.Errorf("registering the metrics of %s: %w", name, err)
 		}
 	}
