@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -110,7 +111,7 @@ func (c *cluster) use(node, volumes string) {
 
 // TestAttachStory takes a volume from one node to another: nobody gets it before the first has let it go.
 func TestAttachStory(t *testing.T) {
-	c := newCluster(t)
+	c, registry := measured(t)
 	ctx := t.Context()
 	c.namespace("shop")
 	c.manage()
@@ -166,6 +167,12 @@ func TestAttachStory(t *testing.T) {
 		return ""
 	})
 	c.reports("node-2", false)
+	for operation, times := range map[string]float64{
+		"volume_attach status=success": 2, "volume_attach status=fail-unknown": 1, "volume_detach status=success": 2,
+	} {
+		name, status, _ := strings.Cut(operation, " ")
+		c.shows(registry, "storage_operation_duration_seconds migrated=false operation_name="+name+" "+status+" volume_plugin=kubernetes.io/csi:d.example.com", exactly(times))
+	}
 }
 
 // TestUnattachedVolumes leaves the volumes of a driver alone that wants none attached.

@@ -88,6 +88,9 @@ func (r *reconciler) detach(ctx context.Context, key controller.Key, live *corev
 		return fmt.Errorf("deleting attachment %s: %w", d.Attachment.Name, err)
 	}
 	r.log.Deleted(key, r.attachments, d.Attachment)
+	if !apierrors.IsConflict(err) { // there is another one by now
+		r.operations.begin(key.Name, d.Attachment.Name, r.operation(detaching, d.Attachment))
+	}
 	if d.Forced != "" {
 		forced.WithLabelValues(d.Forced).Inc()
 	}
@@ -95,14 +98,17 @@ func (r *reconciler) detach(ctx context.Context, key controller.Key, live *corev
 }
 
 func (r *reconciler) attach(ctx context.Context, key controller.Key, v *Volume) error {
-	created, err := r.env.Client.StorageV1().VolumeAttachments().Create(ctx, &storagev1.VolumeAttachment{
+	wanted := &storagev1.VolumeAttachment{
 		ObjectMeta: metav1.ObjectMeta{Name: AttachmentName(v.Driver, v.Handle, key.Name)},
 		Spec:       storagev1.VolumeAttachmentSpec{Attacher: v.Driver, NodeName: key.Name, Source: v.Source},
-	}, metav1.CreateOptions{})
+	}
+	asked := r.operation(attaching, wanted)
+	created, err := r.env.Client.StorageV1().VolumeAttachments().Create(ctx, wanted, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
 		return nil // the cache has not seen it, or it is of another controller: its event brings the node back
 	}
 	if err != nil {
+		r.operations.count(asked, resultFailure, r.env.Clock.Now())
 		r.tell(v, corev1.EventTypeWarning, failedReason, func(*corev1.Pod) string {
 			return message("AttachVolume.Attach failed", v, fmt.Sprintf(": %s: attacher.Attach failed: %v", plugin, err))
 		})
@@ -110,7 +116,14 @@ func (r *reconciler) attach(ctx context.Context, key controller.Key, v *Volume) 
 	}
 	r.log.Wrote(key, r.attachments, created)
 	r.log.Wrote(all, r.attachments, created)
+	asked.uid = created.UID
+	r.operations.begin(key.Name, created.Name, asked)
 	return nil
+}
+
+// operation is one that begins.
+func (r *reconciler) operation(name string, a *storagev1.VolumeAttachment) operation {
+	return operation{name: name, driver: a.Spec.Attacher, migrated: r.resolver.migrated(a.Spec.Source), uid: a.UID, began: r.env.Clock.Now()}
 }
 
 func (r *reconciler) tell(v *Volume, kind, reason string, text func(*corev1.Pod) string) {

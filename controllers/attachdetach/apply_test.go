@@ -10,8 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 
 	"skiff/controllers/internal/controller"
 )
@@ -32,7 +34,7 @@ func TestDetachAsksTheNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := attachment(done)
 			client := fake.NewClientset(using.DeepCopy(), a)
-			r := &reconciler{env: controller.Env{Client: client}, attachments: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})}
+			r := &reconciler{env: controller.Env{Client: client, Clock: clock.RealClock{}}, attachments: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}), operations: newOperations(), resolver: resolver{volumes: listers.NewPersistentVolumeLister(cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}))}}
 			if err := r.detach(t.Context(), nodeKey("n"), tt.live, Detach{Name: disk, Attachment: a, Verify: tt.verify}); err != nil {
 				t.Fatal(err)
 			}

@@ -41,6 +41,7 @@ type reconciler struct {
 	nodeIndex   cache.Indexer
 	attachments cache.Indexer
 	log         written.Log
+	operations  *operations
 
 	mu     sync.Mutex
 	memory map[string]*memory
@@ -84,7 +85,10 @@ func New(env controller.Env) (controller.Spec, error) {
 			claims: core.PersistentVolumeClaims().Lister(), volumes: core.PersistentVolumes().Lister(),
 			drivers: storage.CSIDrivers().Lister(), translate: translation.New(),
 		},
-		memory: map[string]*memory{},
+		operations: newOperations(), memory: map[string]*memory{},
+	}
+	if err := controller.Register(env.Metrics, "attaching", r.operations.seconds); err != nil {
+		return controller.Spec{}, err //nolint:wrapcheck // says all that is to say
 	}
 	registerMetrics(r)
 	return controller.Spec{
@@ -108,6 +112,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if err != nil {
 		return controller.Result{}, err
 	}
+	r.operations.look(key.Name, r.attachment, r.env.Clock.Now())
 	if state.Node == nil && len(state.Wanted) == 0 && len(state.Attachments) == 0 {
 		r.forget(key.Name)
 		return controller.Result{}, nil
@@ -200,6 +205,15 @@ func (r *reconciler) indexed(index, key string) ([]*storagev1.VolumeAttachment, 
 		}
 	}
 	return all, nil
+}
+
+// attachment answers the one of that name, nil if there is none.
+func (r *reconciler) attachment(name string) *storagev1.VolumeAttachment {
+	item, ok, err := r.attachments.GetByKey(name)
+	if a, is := item.(*storagev1.VolumeAttachment); is && ok && err == nil {
+		return a
+	}
+	return nil
 }
 
 // elsewhere finds the attachments of a volume to other nodes than the one.

@@ -157,6 +157,15 @@ func of(volume *corev1.PersistentVolume, source storagev1.VolumeAttachmentSource
 	}
 }
 
+// migrated answers whether the source is a volume of a driver that was part of Kubernetes.
+func (r *resolver) migrated(source storagev1.VolumeAttachmentSource) bool {
+	if source.PersistentVolumeName == nil {
+		return source.InlineVolumeSpec != nil // there is no other use for it
+	}
+	volume, err := r.volumes.Get(*source.PersistentVolumeName)
+	return err == nil && volume.Spec.CSI == nil
+}
+
 // attached answers the volume that the attachment's source describes, "" if nothing tells.
 func (r *resolver) attached(attachment *storagev1.VolumeAttachment) corev1.UniqueVolumeName {
 	source := attachment.Spec.Source
