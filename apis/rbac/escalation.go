@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,6 +18,7 @@ import (
 	"k8s.io/component-helpers/auth/rbac/validation"
 
 	"skiff/apis/resource"
+	"skiff/apis/same"
 )
 
 // RuleResolver finds the rules in force. Both methods may answer rules together
@@ -92,26 +92,12 @@ func (e guarded[T]) Create(ctx context.Context, o runtime.Object, validate rest.
 // Update implements rest.Updater.
 func (e guarded[T]) Update(ctx context.Context, name string, info rest.UpdatedObjectInfo, cv rest.ValidateObjectFunc, uv rest.ValidateObjectUpdateFunc, create bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
 	checked := rest.WrapUpdatedObjectInfo(info, func(ctx context.Context, o, oldObj runtime.Object) (runtime.Object, error) {
-		if onlyForCollector(o, oldObj) {
+		if same.ButForCollector(o, oldObj) {
 			return o, nil
 		}
 		return o, e.allow(ctx, o.(T))
 	})
 	return e.Endpoint.Update(ctx, name, checked, cv, uv, create, options)
-}
-
-// onlyForCollector reports whether an update changes nothing but what the
-// garbage collector changes: finalizers and owners.
-func onlyForCollector(o, oldObj runtime.Object) bool {
-	obj, ok := o.DeepCopyObject().(metav1.Object)
-	old, isObject := oldObj.(metav1.Object)
-	if !ok || !isObject || old.GetUID() == "" {
-		return false
-	}
-	obj.SetOwnerReferences(old.GetOwnerReferences())
-	obj.SetFinalizers(old.GetFinalizers())
-	obj.SetManagedFields(old.GetManagedFields())
-	return equality.Semantic.DeepEqual(obj, old)
 }
 
 func (e guarded[T]) allow(ctx context.Context, obj T) error {

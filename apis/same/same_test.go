@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func spec(change func(*corev1.PodSpec)) *corev1.PodSpec {
@@ -60,4 +61,29 @@ func BenchmarkMeaning(b *testing.B) {
 			equality.Semantic.DeepEqual(x, y)
 		}
 	})
+}
+
+func TestButForCollector(t *testing.T) {
+	t.Parallel()
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "1", Name: "p", Finalizers: []string{"f"}}}
+	for name, c := range map[string]struct {
+		change func(*corev1.Pod)
+		want   bool
+	}{
+		"nothing":    {func(*corev1.Pod) {}, true},
+		"finalizers": {func(p *corev1.Pod) { p.Finalizers = nil }, true},
+		"owners":     {func(p *corev1.Pod) { p.OwnerReferences = []metav1.OwnerReference{{Name: "o"}} }, true},
+		"managers":   {func(p *corev1.Pod) { p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m"}} }, true},
+		"labels":     {func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, false},
+		"more":       {func(p *corev1.Pod) { p.Finalizers, p.Spec.NodeName = nil, "n" }, false},
+	} {
+		now := old.DeepCopy()
+		c.change(now)
+		if got := ButForCollector(now, old); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	if ButForCollector(old, &corev1.Pod{}) || ButForCollector(old, nil) {
+		t.Error("a new object is like none")
+	}
 }

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
+
+	"skiff/apis/same"
 )
 
 // The plugins' names in upstream's configuration.
@@ -96,20 +98,20 @@ var _ admission.ValidationInterface = Bundles{}
 
 // Attest guards cluster trust bundles.
 func Attest(z authorizer.UnconditionalAuthorizer) Bundles {
-	return Bundles{admission.NewHandler(admission.Create, admission.Update, admission.Delete), z}
+	return Bundles{admission.NewHandler(admission.Create, admission.Update), z}
 }
 
-// Validate implements admission.ValidationInterface.
+// Validate implements admission.ValidationInterface. Who takes a bundle away, or
+// writes it again as it is, attests nothing.
 func (b Bundles) Validate(ctx context.Context, a admission.Attributes, _ admission.ObjectInterfaces) error {
 	if a.GetResource().GroupResource() != certificatesv1.Resource("clustertrustbundles") || a.GetSubresource() != "" {
 		return nil
 	}
-	o := a.GetObject()
-	if a.GetOperation() == admission.Delete {
-		o = a.GetOldObject()
-	}
-	bundle, ok := o.(*certificatesv1.ClusterTrustBundle)
+	bundle, ok := a.GetObject().(*certificatesv1.ClusterTrustBundle)
 	if !ok || bundle.Spec.SignerName == "" {
+		return nil
+	}
+	if a.GetOperation() == admission.Update && same.ButForCollector(bundle, a.GetOldObject()) {
 		return nil
 	}
 	if !permits(ctx, b.authorizer, a.GetUserInfo(), "attest", bundle.Spec.SignerName) {
