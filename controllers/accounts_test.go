@@ -29,6 +29,7 @@ import (
 
 	"skiff/controllers"
 	"skiff/test/control"
+	"skiff/test/env"
 )
 
 const day = 24 * time.Hour
@@ -36,7 +37,7 @@ const day = 24 * time.Hour
 // timed is a cluster whose controllers live by another clock than its node and its server.
 func timed(t *testing.T, now *control.Clock) *cluster {
 	t.Helper()
-	c := newServer(t)
+	c := newServer(t, env.Options{})
 	c.control(func(d *controllers.Deps) { d.Clock, d.Tokens = now, c.server.Access.Issuer }, func(cfg *controllers.Config) {
 		cfg.NodeMonitorGrace, cfg.NodeStartupGrace = 1e6*time.Hour, 1e6*time.Hour
 	})

@@ -44,15 +44,15 @@ func newCluster(t *testing.T, change ...func(*controllers.Config)) *cluster {
 // newClusterWith is newCluster with other surroundings of the controllers.
 func newClusterWith(t *testing.T, surround func(*controllers.Deps), change ...func(*controllers.Config)) *cluster {
 	t.Helper()
-	c := newServer(t)
+	c := newServer(t, env.Options{})
 	c.control(surround, change...)
 	return c
 }
 
 // newServer is a cluster whose controllers do not run yet.
-func newServer(t *testing.T) *cluster {
+func newServer(t *testing.T, o env.Options) *cluster {
 	t.Helper()
-	s := env.Start(t, env.Options{})
+	s := env.Start(t, o)
 	return &cluster{t: t, client: kubernetes.NewForConfigOrDie(s.Admin()), server: s}
 }
 

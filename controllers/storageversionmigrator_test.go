@@ -3,12 +3,15 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	migrationv1 "k8s.io/api/storagemigration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
@@ -19,7 +22,9 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/utils/clock"
 
+	"skiff/apis/server"
 	"skiff/controllers"
+	"skiff/test/env"
 )
 
 // gadgets is a custom resource whose storage version changes.
@@ -292,6 +297,43 @@ func TestMigrationOfEverything(t *testing.T) {
 	}
 }
 
+// TestEncryptingMigration encrypts the secrets that a server without a key has left.
+func TestEncryptingMigration(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	plain := newServer(t, env.Options{Dir: dir})
+	if _, err := plain.client.CoreV1().Secrets("default").Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, StringData: map[string]string{"k": "whisper"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	plain.server.Stop()
+	file := filepath.Join(t.TempDir(), "encryption.yaml")
+	const keys = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n" +
+		"  - secretbox: {keys: [{name: one, secret: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=}]}\n  - identity: {}\n"
+	if err := os.WriteFile(file, []byte(keys), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := newServer(t, env.Options{Dir: dir, Configure: func(c *server.Config) { c.Encryption.ConfigFile = file }})
+	stored := func() string {
+		got, err := c.server.Etcd.Client.KV.Get(ctx, "/registry/secrets/default/s")
+		if err != nil || len(got.Kvs) != 1 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		return string(got.Kvs[0].Value)
+	}
+	if !strings.Contains(stored(), "whisper") {
+		t.Fatal("the secret was encrypted before")
+	}
+	c.control(func(*controllers.Deps) {})
+	c.migrate("secrets", "", "secrets")
+	c.migrated("secrets", hasRun, hasSucceeded)
+	if got := stored(); !strings.HasPrefix(got, "k8s:enc:secretbox:v1:one:") || strings.Contains(got, "whisper") {
+		t.Errorf("stored as %q", got[:min(len(got), 60)])
+	}
+	secret, err := c.client.CoreV1().Secrets("default").Get(ctx, "s", metav1.GetOptions{})
+	if err != nil || string(secret.Data["k"]) != "whisper" {
+		t.Errorf("%v, %v", secret, err)
+	}
+}
+
 // later is a clock that is two minutes ahead.
 type later struct{ clock.RealClock }
 
@@ -301,7 +343,7 @@ func (l later) Since(t time.Time) time.Duration { return l.Now().Sub(t) }
 // TestInterruptedStorageVersionMigration starts controllers that find a migration on its way, one that waits for it, and
 // one of a resource that is not served.
 func TestInterruptedStorageVersionMigration(t *testing.T) {
-	c := newServer(t)
+	c := newServer(t, env.Options{})
 	ctx := t.Context()
 	g := c.gadgets()
 	g.make("probe", "old", "new")
