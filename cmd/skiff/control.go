@@ -175,7 +175,9 @@ type served struct{}
 
 func (served) Register(m metrics.Registerable) error { return legacyregistry.Register(m) }
 
-func (served) CustomRegister(c metrics.StableCollector) error { return legacyregistry.CustomRegister(c) }
+func (served) CustomRegister(c metrics.StableCollector) error {
+	return legacyregistry.CustomRegister(c)
+}
 
 // authority answers what signs the cluster's certificates.
 func authority(p *pki.PKI) *certificates.Authority {
