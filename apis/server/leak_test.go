@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
@@ -19,11 +20,13 @@ import (
 func TestStopLeavesNothing(t *testing.T) {
 	env.Start(t, env.Options{}).Stop() // what libraries start once per process
 	before := goleak.IgnoreCurrent()
-	s := env.Start(t, env.Options{})
+	s := env.Start(t, env.Options{Configure: checkPolicies})
 	client := kubernetes.NewForConfigOrDie(s.Admin())
-	if _, err := client.CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
+	policies := client.AdmissionregistrationV1().ValidatingAdmissionPolicies()
+	if _, err := policies.Create(t.Context(), policyOn("p", []admissionv1.NamedRuleWithOperations{of("apps", "v1", "deployments")}, "object.spec.replicas > 1"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	checked(t, client, "p")
 	s.Stop()
 	// A read that waited for the watch cache leaves a timer of three seconds.
 	waiting := goleak.IgnoreTopFunction("k8s.io/apiserver/pkg/storage/cacher.(*watchCache).waitUntilFreshLocked.func2")
