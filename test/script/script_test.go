@@ -30,7 +30,9 @@ const (
 
 func TestMain(m *testing.M) {
 	klog.SetLogger(logr.Discard())
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, // two goroutines of the API server's libraries that never end
+		goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/util/wait.Forever"),
+		goleak.IgnoreTopFunction("k8s.io/apiserver/pkg/storage/cacher.(*watchCache).waitUntilFreshLocked.func2"))
 }
 
 // cluster is where scripts run.
