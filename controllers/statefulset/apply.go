@@ -37,14 +37,14 @@ func (r *reconciler) create(ctx context.Context, set *appsv1.StatefulSet, h hist
 	}
 	pod := newPod(form, c.Ordinal, c.Revision)
 	if err := r.ensureClaims(ctx, set, form, c.Ordinal, pod); err != nil {
-		r.tell(set, "create", pod.Name, err)
+		r.tell(set, "Create", pod.Name, err)
 		return err
 	}
 	created, err := r.env.Client.CoreV1().Pods(set.Namespace).Create(ctx, pod, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) || podset.NamespaceTerminating(err) {
 		return podset.IgnoreTerminating(err)
 	}
-	r.tell(set, "create", pod.Name, err)
+	r.tell(set, "Create", pod.Name, err)
 	if err != nil {
 		return fmt.Errorf("creating pod %s: %w", pod.Name, err)
 	}
@@ -52,17 +52,13 @@ func (r *reconciler) create(ctx context.Context, set *appsv1.StatefulSet, h hist
 	return nil
 }
 
-// tell records what became of a pod.
+// tell records what became of a pod: the verb is Create, Update or Delete.
 func (r *reconciler) tell(set *appsv1.StatefulSet, verb, pod string, err error) {
-	title := "Create"
-	if verb == "delete" {
-		title = "Delete"
-	}
 	if err != nil {
-		r.env.Events.Eventf(set, corev1.EventTypeWarning, "Failed"+title, "%s Pod %s in StatefulSet %s failed error: %s", verb, pod, set.Name, err)
+		r.env.Events.Eventf(set, corev1.EventTypeWarning, "Failed"+verb, "%s Pod %s in StatefulSet %s failed error: %s", verb, pod, set.Name, err)
 		return
 	}
-	r.env.Events.Eventf(set, corev1.EventTypeNormal, "Successful"+title, "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
+	r.env.Events.Eventf(set, corev1.EventTypeNormal, "Successful"+verb, "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
 }
 
 // ensureClaims makes the ordinal's claims; one that is just being deleted must be gone before its pod can be made.
@@ -77,10 +73,10 @@ func (r *reconciler) ensureClaims(ctx context.Context, set, form *appsv1.Statefu
 				continue
 			}
 			if err != nil {
-				r.env.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "create Claim %s for Pod %s in StatefulSet %s failed error: %s", claim.Name, pod.Name, set.Name, err)
+				r.env.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", claim.Name, pod.Name, set.Name, err)
 				return fmt.Errorf("creating claim %s: %w", claim.Name, err)
 			}
-			r.env.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "create Claim %s Pod %s in StatefulSet %s success", claim.Name, pod.Name, set.Name)
+			r.env.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, pod.Name, set.Name)
 			r.log.Wrote(controller.KeyOf(set), r.claimed, created)
 		case err != nil:
 			return fmt.Errorf("reading claim %s: %w", claim.Name, err)
@@ -141,7 +137,7 @@ func (r *reconciler) delete(ctx context.Context, set *appsv1.StatefulSet, pod *c
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
-	r.tell(set, "delete", pod.Name, err)
+	r.tell(set, "Delete", pod.Name, err)
 	if err != nil {
 		return fmt.Errorf("deleting pod %s: %w", pod.Name, err)
 	}
