@@ -29,7 +29,9 @@ func ordinal(set *appsv1.StatefulSet, pod *corev1.Pod) int {
 	return n
 }
 
-func podName(set *appsv1.StatefulSet, ordinal int) string { return set.Name + "-" + strconv.Itoa(ordinal) }
+func podName(set *appsv1.StatefulSet, ordinal int) string {
+	return set.Name + "-" + strconv.Itoa(ordinal)
+}
 
 // newPod answers the pod of that ordinal in the given form of the set.
 func newPod(set *appsv1.StatefulSet, ordinal int, revision string) *corev1.Pod {

@@ -130,14 +130,14 @@ func (p *planner) revisionOf(n int) string {
 	return p.Update
 }
 
-// shrink deletes the pods beyond the replicas, the highest ordinal first; in order, each waits for the one above, and
-// for all pods to be healthy but the one that goes.
+// shrink deletes the pods beyond the replicas, the highest ordinal first; in order, each waits for the one above, and one
+// that isn't available for those below that aren't either.
 func (p *planner) shrink() bool {
-	for _, pod := range p.condemned {
+	for i, pod := range p.condemned {
+		if p.ordered() && (pod.DeletionTimestamp != nil || !p.available(pod) && slices.ContainsFunc(p.condemned[i+1:], p.away)) {
+			return false
+		}
 		if pod.DeletionTimestamp != nil {
-			if p.ordered() {
-				return false
-			}
 			continue
 		}
 		p.plan.Delete = append(p.plan.Delete, pod)
@@ -145,11 +145,11 @@ func (p *planner) shrink() bool {
 			return false
 		}
 	}
-	return len(p.condemned) == 0 || !p.ordered()
+	return true
 }
 
 // roll replaces pods of other revisions from the highest ordinal down to the partition, as many at once as may be
-// unavailable. A pod that is not available anyway is replaced without regard to that.
+// unavailable. In parallel, those that are unavailable anyway come first and are replaced without regard to that.
 func (p *planner) roll() {
 	strategy := p.Set.Spec.UpdateStrategy
 	if strategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
@@ -157,22 +157,23 @@ func (p *planner) roll() {
 	}
 	partition, budget := 0, p.maxUnavailable()
 	if strategy.RollingUpdate != nil && strategy.RollingUpdate.Partition != nil {
-		partition = int(*strategy.RollingUpdate.Partition)
+		partition = min(int(*strategy.RollingUpdate.Partition), p.count)
 	}
-	for i := p.count - 1; i >= 0 && p.first+i >= partition+p.first && budget > 0; i-- {
-		pod := p.replicas[i]
-		switch {
-		case pod == nil || pod.DeletionTimestamp != nil:
-			budget--
-		case pod.Labels[appsv1.ControllerRevisionHashLabelKey] != p.Update:
-			if !slices.Contains(p.plan.Delete, pod) {
-				p.plan.Delete = append(p.plan.Delete, pod)
-			}
-			budget--
-		case !p.available(pod):
+	var idle, useful []*corev1.Pod
+	for i, pod := range slices.Backward(p.replicas) {
+		if pod == nil || p.away(pod) {
 			budget--
 		}
+		switch {
+		case i < partition || pod == nil || pod.DeletionTimestamp != nil || pod.Labels[appsv1.ControllerRevisionHashLabelKey] == p.Update:
+		case slices.Contains(p.plan.Delete, pod):
+		case p.available(pod):
+			useful = append(useful, pod)
+		default:
+			idle = append(idle, pod)
+		}
 	}
+	p.plan.Delete = slices.Concat(p.plan.Delete, idle, useful[:max(0, min(budget, len(useful)))])
 }
 
 // maxUnavailable rounds down, and is at least one.
@@ -194,6 +195,11 @@ func runningAndReady(pod *corev1.Pod) bool {
 
 func (p *planner) available(pod *corev1.Pod) bool {
 	return runningAndReady(pod) && podset.Available(pod, p.Set.Spec.MinReadySeconds, p.Now)
+}
+
+// away reports whether a pod is of no use now.
+func (p *planner) away(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || !p.available(pod)
 }
 
 // status counts the pods, and ends a rollout when all of them are of the update revision and ready.

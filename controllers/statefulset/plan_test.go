@@ -213,3 +213,58 @@ func TestOrdinal(t *testing.T) {
 		}
 	}
 }
+
+// In parallel, old pods that aren't available are replaced whatever the budget is, and don't use it up.
+func TestParallelReplacesWhatIsAwayAnyway(t *testing.T) {
+	parallel := func(s *appsv1.StatefulSetSpec) { s.PodManagementPolicy = appsv1.ParallelPodManagement }
+	tests := []struct {
+		most  int32
+		ready []string
+		want  []string
+	}{
+		{1, []string{"db-0", "db-1", "db-2"}, []string{"db-2"}},
+		{1, []string{"db-1", "db-2"}, []string{"db-0"}},
+		{2, []string{"db-1", "db-2"}, []string{"db-0", "db-2"}},
+		{1, []string{"db-1"}, []string{"db-2", "db-0"}},
+	}
+	for _, tt := range tests {
+		w := &world{set: newSet(3, parallel, func(s *appsv1.StatefulSetSpec) {
+			s.UpdateStrategy.RollingUpdate.MaxUnavailable = ptr(intstr.FromInt32(tt.most))
+		}), current: "a", update: "a"}
+		w.step()
+		for _, name := range tt.ready {
+			w.ready(name)
+		}
+		w.update = "b"
+		if got := podNames(w.step().Delete); !slices.Equal(got, tt.want) {
+			t.Errorf("%d may be away, ready are %v: deleted %v", tt.most, tt.ready, got)
+		}
+	}
+}
+
+// In order, a pod that isn't ready is scaled away only when none before it is unready too.
+func TestScaleDownWaitsForUnreadyPodsBelow(t *testing.T) {
+	for _, tt := range []struct{ unready, want []string }{
+		{nil, []string{"db-3"}}, {[]string{"db-3"}, []string{"db-3"}}, {[]string{"db-2"}, []string{"db-3"}}, {[]string{"db-3", "db-2"}, nil},
+	} {
+		w := &world{set: newSet(4), current: "a", update: "a"}
+		w.settle()
+		for _, p := range w.pods {
+			if slices.Contains(tt.unready, p.Name) {
+				p.Status.Conditions = nil
+			}
+		}
+		w.set.Spec.Replicas = ptr[int32](1)
+		if got := podNames(w.step().Delete); !slices.Equal(got, tt.want) {
+			t.Errorf("unready %v: deleted %v", tt.unready, got)
+		}
+	}
+}
+
+func podNames(pods []*corev1.Pod) []string {
+	var out []string
+	for _, p := range pods {
+		out = append(out, p.Name)
+	}
+	return out
+}
