@@ -20,8 +20,19 @@ func (r *reconciler) apply(ctx context.Context, set *appsv1.StatefulSet, h histo
 	for _, c := range plan.Create {
 		errs = append(errs, r.create(ctx, set, h, c))
 	}
+	for _, pod := range plan.Claim {
+		errs = append(errs, r.ensureClaims(ctx, set, pod))
+	}
 	for n, pod := range plan.Fix {
-		errs = append(errs, r.fix(ctx, set, pod, n))
+		err := r.fix(ctx, set, pod, n)
+		r.tell(set, "Update", pod.Name, err)
+		errs = append(errs, err)
+	}
+	for _, pod := range plan.Own {
+		errs = append(errs, r.ownAll(ctx, set, pod))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // no pod goes before its claims have the owners that they should
 	}
 	for _, pod := range plan.Delete {
 		errs = append(errs, r.delete(ctx, set, pod))
@@ -36,7 +47,10 @@ func (r *reconciler) create(ctx context.Context, set *appsv1.StatefulSet, h hist
 		form = h.currentSet
 	}
 	pod := newPod(form, c.Ordinal, c.Revision)
-	if err := r.ensureClaims(ctx, set, form, c.Ordinal, pod); err != nil {
+	if name, blocked := r.blocked(set, pod); blocked {
+		return fmt.Errorf("claim %s still belongs to the former pod %s", name, pod.Name)
+	}
+	if err := r.ensureClaims(ctx, set, pod); err != nil {
 		r.tell(set, "Create", pod.Name, err)
 		return err
 	}
@@ -61,29 +75,34 @@ func (r *reconciler) tell(set *appsv1.StatefulSet, verb, pod string, err error) 
 	r.env.Events.Eventf(set, corev1.EventTypeNormal, "Successful"+verb, "%s Pod %s in StatefulSet %s successful", verb, pod, set.Name)
 }
 
-// ensureClaims makes the ordinal's claims; one that is just being deleted must be gone before its pod can be made.
-func (r *reconciler) ensureClaims(ctx context.Context, set, form *appsv1.StatefulSet, n int, pod *corev1.Pod) error {
-	for _, claim := range claims(form, n) {
+// blocked answers a claim that goes with the pod's predecessor, which was scaled away.
+func (r *reconciler) blocked(set *appsv1.StatefulSet, pod *corev1.Pod) (string, bool) {
+	if retention(set).WhenScaled != appsv1.DeletePersistentVolumeClaimRetentionPolicyType {
+		return "", false
+	}
+	for _, claim := range claims(set, ordinal(set, pod)) {
+		if found, err := r.claims.PersistentVolumeClaims(set.Namespace).Get(claim.Name); err == nil && stale(found, podKind(), pod) {
+			return claim.Name, true
+		}
+	}
+	return "", false
+}
+
+// ensureClaims makes the pod's claims; one that is just being deleted must be gone before its pod can be made.
+func (r *reconciler) ensureClaims(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
+	for _, claim := range claims(set, ordinal(set, pod)) {
 		found, err := r.claims.PersistentVolumeClaims(set.Namespace).Get(claim.Name)
 		switch {
 		case apierrors.IsNotFound(err):
-			claim.OwnerReferences = claimOwners(set, claim, nil, false)
-			created, err := r.env.Client.CoreV1().PersistentVolumeClaims(set.Namespace).Create(ctx, claim, metav1.CreateOptions{})
-			if apierrors.IsAlreadyExists(err) {
-				continue
+			if err := r.makeClaim(ctx, set, claim, pod); err != nil {
+				return err
 			}
-			if err != nil {
-				r.env.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", claim.Name, pod.Name, set.Name, err)
-				return fmt.Errorf("creating claim %s: %w", claim.Name, err)
-			}
-			r.env.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, pod.Name, set.Name)
-			r.log.Wrote(controller.KeyOf(set), r.claimed, created)
 		case err != nil:
 			return fmt.Errorf("reading claim %s: %w", claim.Name, err)
 		case found.DeletionTimestamp != nil:
 			return fmt.Errorf("pvc %s is being deleted", claim.Name)
 		default:
-			if err := r.own(ctx, set, found, nil, false); err != nil {
+			if err := r.own(ctx, set, found, pod); err != nil {
 				return err
 			}
 		}
@@ -91,9 +110,44 @@ func (r *reconciler) ensureClaims(ctx context.Context, set, form *appsv1.Statefu
 	return nil
 }
 
-// own gives a claim the owners that the retention policy demands.
-func (r *reconciler) own(ctx context.Context, set *appsv1.StatefulSet, claim *corev1.PersistentVolumeClaim, pod *corev1.Pod, condemned bool) error {
-	owners := claimOwners(set, claim, pod, condemned)
+func (r *reconciler) makeClaim(ctx context.Context, set *appsv1.StatefulSet, claim *corev1.PersistentVolumeClaim, pod *corev1.Pod) error {
+	claim.OwnerReferences = claimOwners(set, claim, pod)
+	created, err := r.env.Client.CoreV1().PersistentVolumeClaims(set.Namespace).Create(ctx, claim, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	if err != nil {
+		r.env.Events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", claim.Name, pod.Name, set.Name, err)
+		return fmt.Errorf("creating claim %s: %w", claim.Name, err)
+	}
+	r.env.Events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", claim.Name, pod.Name, set.Name)
+	r.log.Wrote(controller.KeyOf(set), r.claimed, created)
+	return nil
+}
+
+// ownAll gives a pod's claims the owners that the retention policy demands.
+func (r *reconciler) ownAll(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
+	for _, claim := range claims(set, ordinal(set, pod)) {
+		found, err := r.claims.PersistentVolumeClaims(set.Namespace).Get(claim.Name)
+		if apierrors.IsNotFound(err) {
+			continue // what is not there has no owner
+		}
+		if err != nil {
+			return fmt.Errorf("reading claim %s: %w", claim.Name, err)
+		}
+		if err := r.own(ctx, set, found, pod); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reconciler) own(ctx context.Context, set *appsv1.StatefulSet, claim *corev1.PersistentVolumeClaim, pod *corev1.Pod) error {
+	if conflicting(set, claim, pod) {
+		r.env.Events.Eventf(set, corev1.EventTypeWarning, "ConflictingController",
+			"PersistentVolumeClaim %s has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim", claim.Name)
+	}
+	owners := claimOwners(set, claim, pod)
 	if equality.Semantic.DeepEqual(owners, claim.OwnerReferences) {
 		return nil
 	}
@@ -107,7 +161,11 @@ func (r *reconciler) own(ctx context.Context, set *appsv1.StatefulSet, claim *co
 	return nil
 }
 
+// fix gives the pod its labels and its claims their owners again.
 func (r *reconciler) fix(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod, n int) error {
+	if err := r.ownAll(ctx, set, pod); err != nil || identified(pod, n) {
+		return err
+	}
 	changed := pod.DeepCopy()
 	identify(set, changed, n)
 	changed.Spec.Volumes = pod.Spec.Volumes // cannot change; the labels can
@@ -119,20 +177,7 @@ func (r *reconciler) fix(ctx context.Context, set *appsv1.StatefulSet, pod *core
 	return nil
 }
 
-// delete lets the claims of a pod that is scaled away go with it, if the policy says so, and deletes the pod.
 func (r *reconciler) delete(ctx context.Context, set *appsv1.StatefulSet, pod *corev1.Pod) error {
-	n := ordinal(set, pod)
-	p := newPlanner(Snapshot{Set: set})
-	condemned := n < p.first || n >= p.first+p.count
-	for _, claim := range claims(set, n) {
-		found, err := r.claims.PersistentVolumeClaims(set.Namespace).Get(claim.Name)
-		if err != nil {
-			continue // what is not there has no owner
-		}
-		if err := r.own(ctx, set, found, pod, condemned); err != nil {
-			return err
-		}
-	}
 	err := r.env.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))})
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil

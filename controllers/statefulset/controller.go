@@ -107,7 +107,14 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	}
 	snapshot := Snapshot{
 		Set: set, Pods: pods, Current: h.current.Name, Update: h.update.Name,
-		Collisions: set.Status.CollisionCount, Now: r.env.Clock.Now(),
+		Collisions: set.Status.CollisionCount, Now: r.env.Clock.Now(), Claims: map[string]*corev1.PersistentVolumeClaim{},
+	}
+	for _, pod := range pods {
+		for _, c := range claims(set, ordinal(set, pod)) {
+			if found, err := r.claims.PersistentVolumeClaims(set.Namespace).Get(c.Name); err == nil {
+				snapshot.Claims[c.Name] = found
+			}
+		}
 	}
 	plan := NewPlan(snapshot)
 	failure := r.apply(ctx, set, h, plan)

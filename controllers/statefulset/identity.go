@@ -3,14 +3,12 @@ package statefulset
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 
 	"skiff/controllers/internal/owner"
@@ -69,49 +67,6 @@ func identify(set *appsv1.StatefulSet, pod *corev1.Pod, ordinal int) {
 // identified answers whether a pod bears the labels of its ordinal.
 func identified(pod *corev1.Pod, ordinal int) bool {
 	return pod.Labels[appsv1.StatefulSetPodNameLabel] == pod.Name && pod.Labels[appsv1.PodIndexLabel] == strconv.Itoa(ordinal)
-}
-
-func claimName(set *appsv1.StatefulSet, template *corev1.PersistentVolumeClaim, ordinal int) string {
-	return fmt.Sprintf("%s-%s-%d", template.Name, set.Name, ordinal)
-}
-
-// claims answers the volume claims of an ordinal as the set would create them.
-func claims(set *appsv1.StatefulSet, ordinal int) []*corev1.PersistentVolumeClaim {
-	var all []*corev1.PersistentVolumeClaim
-	for i := range set.Spec.VolumeClaimTemplates {
-		t := &set.Spec.VolumeClaimTemplates[i]
-		claim := t.DeepCopy()
-		claim.Name, claim.Namespace = claimName(set, t, ordinal), set.Namespace
-		claim.Labels = map[string]string{}
-		maps.Copy(claim.Labels, t.Labels)
-		if set.Spec.Selector != nil {
-			maps.Copy(claim.Labels, set.Spec.Selector.MatchLabels)
-		}
-		claim.Status = corev1.PersistentVolumeClaimStatus{}
-		all = append(all, claim)
-	}
-	return all
-}
-
-// claimOwners answers the claim's owners as the retention policy demands them: the set, if claims go with it; the pod,
-// if it is to be scaled away and claims go with that.
-func claimOwners(set *appsv1.StatefulSet, claim *corev1.PersistentVolumeClaim, pod *corev1.Pod, condemned bool) []metav1.OwnerReference {
-	policy := appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
-	if set.Spec.PersistentVolumeClaimRetentionPolicy != nil {
-		policy = *set.Spec.PersistentVolumeClaimRetentionPolicy
-	}
-	byPod := policy.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType && condemned
-	bySet := policy.WhenDeleted == appsv1.DeletePersistentVolumeClaimRetentionPolicyType && !byPod
-	owners := slices.DeleteFunc(slices.Clone(claim.OwnerReferences), func(r metav1.OwnerReference) bool {
-		return r.UID == set.UID || (pod != nil && r.UID == pod.UID)
-	})
-	if bySet {
-		owners = append(owners, metav1.OwnerReference{APIVersion: kind().GroupVersion().String(), Kind: kind().Kind, Name: set.Name, UID: set.UID})
-	}
-	if byPod && pod != nil {
-		owners = append(owners, metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID})
-	}
-	return owners
 }
 
 // restore answers the set as a revision remembers it.

@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"skiff/controllers/internal/podset"
@@ -19,15 +20,21 @@ type Snapshot struct {
 	// Current and Update are the names of the revisions that are rolled out from and to.
 	Current, Update string
 	Collisions      *int32
-	Now             time.Time
+	// Claims are the claims of the pods, by name.
+	Claims map[string]*corev1.PersistentVolumeClaim
+	Now    time.Time
 }
 
 // Plan is what to do, in this order.
 type Plan struct {
 	Create []Creation
 	Delete []*corev1.Pod
-	// Fix are pods that lost their identity, with their ordinals.
-	Fix    map[int]*corev1.Pod
+	// Claim are pods that wait and may lack claims.
+	Claim []*corev1.Pod
+	// Fix are pods that lost their identity, or whose claims have other owners than they should, with their ordinals.
+	Fix map[int]*corev1.Pod
+	// Own are pods beyond the replicas whose claims have other owners than they should.
+	Own    []*corev1.Pod
 	Status appsv1.StatefulSetStatus
 }
 
@@ -109,10 +116,24 @@ func (p *planner) settle(n int, pod *corev1.Pod) bool {
 		p.plan.Delete = append(p.plan.Delete, pod)
 		return false
 	}
-	if !identified(pod, n) {
+	if pod.Status.Phase == corev1.PodPending && len(p.Set.Spec.VolumeClaimTemplates) > 0 {
+		p.plan.Claim = append(p.plan.Claim, pod)
+	}
+	if p.ordered() && !p.available(pod) {
+		return false
+	}
+	if !identified(pod, n) || p.misowned(pod) {
 		p.plan.Fix[n] = pod
 	}
 	return p.available(pod)
+}
+
+// misowned reports whether the owners of a pod's claims are not what the retention policy demands.
+func (p *planner) misowned(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(claims(p.Set, ordinal(p.Set, pod)), func(c *corev1.PersistentVolumeClaim) bool {
+		found := p.Claims[c.Name]
+		return found != nil && !equality.Semantic.DeepEqual(found.OwnerReferences, claimOwners(p.Set, found, pod))
+	})
 }
 
 // revisionOf answers the revision that a new pod of the ordinal gets: below the partition the current one.
@@ -133,6 +154,7 @@ func (p *planner) revisionOf(n int) string {
 // shrink deletes the pods beyond the replicas, the highest ordinal first; in order, each waits for the one above, and one
 // that isn't available for those below that aren't either.
 func (p *planner) shrink() bool {
+	p.plan.Own = podset.Select(p.condemned, p.misowned)
 	for i, pod := range p.condemned {
 		if p.ordered() && (pod.DeletionTimestamp != nil || !p.available(pod) && slices.ContainsFunc(p.condemned[i+1:], p.away)) {
 			return false

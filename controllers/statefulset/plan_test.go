@@ -182,30 +182,6 @@ func TestRolloutStaysWithinLimits(t *testing.T) {
 	})
 }
 
-func TestClaimOwners(t *testing.T) {
-	del, keep := appsv1.DeletePersistentVolumeClaimRetentionPolicyType, appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-1", UID: "p"}}
-	tests := []struct {
-		deleted, scaled appsv1.PersistentVolumeClaimRetentionPolicyType
-		condemned       bool
-		want            string
-	}{
-		{keep, keep, true, ""}, {del, keep, true, "StatefulSet"}, {keep, del, true, "Pod"}, {keep, del, false, ""}, {del, del, true, "Pod"}, {del, del, false, "StatefulSet"},
-	}
-	for _, tt := range tests {
-		set := newSet(1, func(s *appsv1.StatefulSetSpec) {
-			s.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenDeleted: tt.deleted, WhenScaled: tt.scaled}
-		})
-		got := ""
-		for _, o := range claimOwners(set, &corev1.PersistentVolumeClaim{}, pod, tt.condemned) {
-			got += o.Kind
-		}
-		if got != tt.want {
-			t.Errorf("%+v: owned by %q", tt, got)
-		}
-	}
-}
-
 func TestOrdinal(t *testing.T) {
 	for name, want := range map[string]int{"db-0": 0, "db-12": 12, "db-012": none, "db-x": none, "web-1": none, "db--1": none, "db": none} {
 		if got := ordinal(newSet(1), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}}); got != want {
