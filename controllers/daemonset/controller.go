@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	listers "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"skiff/controllers/internal/batch"
 	"skiff/controllers/internal/controller"
@@ -27,6 +29,12 @@ import (
 
 func kind() schema.GroupVersionKind { return appsv1.SchemeGroupVersion.WithKind("DaemonSet") }
 
+// How long a node's failed pod stays, doubled each time that it fails again.
+const (
+	firstBackoff = time.Second
+	lastBackoff  = 15 * time.Minute
+)
+
 type reconciler struct {
 	env       controller.Env
 	sets      listers.DaemonSetLister
@@ -35,6 +43,7 @@ type reconciler struct {
 	nodes     corelisters.NodeLister
 	revisions revision.Store
 	log       written.Log
+	failures  *flowcontrol.Backoff // by set, generation and node
 }
 
 // New declares the controller.
@@ -48,7 +57,9 @@ func New(env controller.Env) (controller.Spec, error) {
 	}
 	r := &reconciler{
 		env: env, sets: sets.Lister(), store: sets.Informer().GetIndexer(), pods: pods.GetIndexer(), nodes: core.Nodes().Lister(),
+		failures: flowcontrol.NewBackOff(firstBackoff, lastBackoff),
 	}
+	r.failures.Clock = env.Clock
 	r.revisions = revision.Store{Client: env.Client, Index: revisions.GetIndexer(), Log: &r.log}
 	return controller.Spec{
 		Name: "daemonset", Reconcile: r.reconcile, Workers: 2,
@@ -136,7 +147,14 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		return controller.Result{}, err
 	}
 	failure := r.apply(ctx, set, snapshot.Hash, plan)
+	for _, node := range plan.Failed {
+		r.failures.Next(failureKey(set, node), snapshot.Now)
+	}
+	r.failures.GC()
 	again := podset.NextAvailable(snapshot.Pods, set.Spec.MinReadySeconds, snapshot.Now)
+	if again == 0 || plan.After > 0 && plan.After < again {
+		again = plan.After
+	}
 	return controller.Result{RequeueAfter: again}, errors.Join(failure, r.writeStatus(ctx, set, plan.Status), r.forget(ctx, set, history, snapshot))
 }
 
@@ -156,7 +174,17 @@ func (r *reconciler) snapshot(ctx context.Context, set *appsv1.DaemonSet, select
 	if s.Nodes, err = r.nodes.List(labels.Everything()); err != nil {
 		return s, fmt.Errorf("listing nodes: %w", err)
 	}
+	s.Held = map[string]time.Duration{}
+	for _, pod := range s.Pods {
+		if key := failureKey(set, target(pod)); pod.Status.Phase == corev1.PodFailed && r.failures.IsInBackOffSinceUpdate(key, s.Now) {
+			s.Held[target(pod)] = r.failures.Get(key)
+		}
+	}
 	return s, nil
+}
+
+func failureKey(set *appsv1.DaemonSet, node string) string {
+	return fmt.Sprintf("%s/%d/%s", set.UID, set.Status.ObservedGeneration, node)
 }
 
 func (r *reconciler) fresh(set *appsv1.DaemonSet) func(context.Context) (metav1.Object, error) {

@@ -12,8 +12,11 @@ import (
 	"skiff/controllers/internal/podset"
 )
 
-// generationAnnotation carries the template generation of clients that still use it.
-const generationAnnotation = appsv1.DeprecatedTemplateGeneration
+// The annotation of sets and the label of pods with the template generation, for clients that still use it.
+const (
+	generationAnnotation = appsv1.DeprecatedTemplateGeneration
+	generationLabel      = "pod-template-generation"
+)
 
 // Fit answers whether the set's pod is to be started on the node, and whether one that runs there may stay.
 func Fit(set *appsv1.DaemonSet, node *corev1.Node) (run, stay bool) {
@@ -68,7 +71,7 @@ func newPod(set *appsv1.DaemonSet, node, hash string) *corev1.Pod {
 		pod.Labels = map[string]string{}
 	}
 	if generation, ok := set.Annotations[generationAnnotation]; ok {
-		pod.Labels[appsv1.DeprecatedTemplateGeneration] = generation
+		pod.Labels[generationLabel] = generation
 	}
 	if hash != "" {
 		pod.Labels[appsv1.DefaultDaemonSetUniqueLabelKey] = hash

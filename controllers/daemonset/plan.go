@@ -1,6 +1,7 @@
 package daemonset
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type Snapshot struct {
 	Pods []*corev1.Pod
 	// Hash is the revision of the present template.
 	Hash string
+	// Held are nodes whose failed pods must stay yet, and for how long: their pods failed before.
+	Held map[string]time.Duration
 	Now  time.Time
 }
 
@@ -32,8 +35,12 @@ type Plan struct {
 	// Create are the nodes that need a pod.
 	Create []string
 	Delete []*corev1.Pod
+	// Failed are nodes whose pod is deleted because it failed.
+	Failed []string
 	Notes  []Note
 	Status appsv1.DaemonSetStatus
+	// After, if not 0, is when time alone changes the plan.
+	After time.Duration
 }
 
 // Note is an event to record.
@@ -53,8 +60,10 @@ type planner struct {
 func NewPlan(s Snapshot) (Plan, error) {
 	p := &planner{Snapshot: s, pods: map[string][]*corev1.Pod{}, runs: map[string]bool{}}
 	slices.SortFunc(p.Nodes, func(a, b *corev1.Node) int { return strings.Compare(a.Name, b.Name) })
-	for _, pod := range s.Pods {
-		p.pods[target(pod)] = append(p.pods[target(pod)], pod)
+	for _, pod := range slices.SortedFunc(slices.Values(s.Pods), compare) {
+		if pod.DeletionTimestamp == nil || !podset.Finished(pod) { // what has ended and goes stands in nobody's way
+			p.pods[target(pod)] = append(p.pods[target(pod)], pod)
+		}
 	}
 	stays := map[string]bool{}
 	for _, n := range p.Nodes {
@@ -63,7 +72,7 @@ func NewPlan(s Snapshot) (Plan, error) {
 	if err := p.limits(); err != nil {
 		return Plan{}, err
 	}
-	p.plan.Status = p.status(stays)
+	p.plan.Status = p.status()
 	if s.Set.DeletionTimestamp != nil {
 		return p.plan, nil
 	}
@@ -79,14 +88,20 @@ func NewPlan(s Snapshot) (Plan, error) {
 	return p.plan, nil
 }
 
+// compare puts the pods of a node in the order in which they speak for it: bound ones first, then by age and name.
+func compare(a, b *corev1.Pod) int {
+	if bound := a.Spec.NodeName != ""; bound != (b.Spec.NodeName != "") {
+		if bound {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
+}
+
 // limits resolves maxSurge and maxUnavailable, both rounded up, over the nodes that should run a pod.
 func (p *planner) limits() error {
-	desired := 0
-	for _, run := range p.runs {
-		if run {
-			desired++
-		}
-	}
+	desired := p.desired()
 	rolling := p.Set.Spec.UpdateStrategy.RollingUpdate
 	if rolling == nil || p.Set.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
 		p.allowed = 1
@@ -105,6 +120,17 @@ func (p *planner) limits() error {
 	return nil
 }
 
+// desired is how many nodes should run a pod.
+func (p *planner) desired() int {
+	n := 0
+	for _, run := range p.runs {
+		if run {
+			n++
+		}
+	}
+	return n
+}
+
 // node decides for one node which pods go and whether one must come.
 func (p *planner) node(name string, run, stay bool) {
 	pods := p.pods[name]
@@ -120,7 +146,13 @@ func (p *planner) node(name string, run, stay bool) {
 		switch {
 		case pod.DeletionTimestamp != nil:
 			going = true
+		case pod.Status.Phase == corev1.PodFailed && p.Held[name] > 0:
+			going = true
+			if p.plan.After == 0 || p.Held[name] < p.plan.After {
+				p.plan.After = p.Held[name]
+			}
 		case pod.Status.Phase == corev1.PodFailed:
+			p.plan.Failed = append(p.plan.Failed, name)
 			p.note(corev1.EventTypeWarning, "FailedDaemonPod", "Found failed daemon pod %s/%s on node %s, will try to kill it", pod.Namespace, pod.Name, name)
 			p.delete(pod)
 			going = true
@@ -132,7 +164,7 @@ func (p *planner) node(name string, run, stay bool) {
 			live = append(live, pod)
 		}
 	}
-	if len(live) == 0 && !going && run {
+	if len(live) == 0 && run && (!going || p.surge > 0) {
 		p.plan.Create = append(p.plan.Create, name)
 	}
 	if len(live) > 1 {
@@ -140,17 +172,16 @@ func (p *planner) node(name string, run, stay bool) {
 	}
 }
 
-// thin leaves the oldest pod. During a surge an old pod and its unfinished successor are one: the old one goes when
+// thin leaves the first pod. During a surge an old pod and its unfinished successor are one: the old one goes when
 // the new one is available.
 func (p *planner) thin(live []*corev1.Pod) {
-	slices.SortStableFunc(live, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	if p.surge == 0 {
 		for _, pod := range live[1:] {
 			p.delete(pod)
 		}
 		return
 	}
-	var oldest, newest *corev1.Pod // the oldest of each kind
+	var oldest, newest *corev1.Pod // the first of each kind
 	for _, pod := range live {
 		switch current := p.current(pod); {
 		case current && newest == nil:
@@ -176,37 +207,61 @@ func (p *planner) orphans() {
 }
 
 // roll replaces pods of old templates: first those that are not available, which costs nothing, then as many as may
-// be missing; with surge, by making their successors first.
+// be missing. Nodes that should run no pod lose theirs in this way.
 func (p *planner) roll() {
-	unavailable, surging := 0, 0
+	if p.surge > 0 {
+		p.surgeOver()
+		return
+	}
+	unavailable := 0
 	var free, costly []*corev1.Pod
-	var grow []string
 	for _, n := range p.Nodes {
-		if !p.runs[n.Name] {
+		if len(p.pods[n.Name]) == 0 {
 			continue
 		}
-		old, current := p.pair(n.Name)
-		switch {
-		case old == nil && (current == nil || !p.available(current)):
+		switch old, current := p.pair(n.Name); {
+		case (old == nil) == (current == nil), old == nil && !p.available(current):
 			unavailable++
 		case old == nil:
-		case current != nil:
-			surging++
 		case !p.available(old):
 			unavailable++
 			free = append(free, old)
-			grow = append(grow, n.Name)
 		default:
 			costly = append(costly, old)
-			grow = append(grow, n.Name)
 		}
 	}
-	if p.surge > 0 {
-		p.plan.Create = append(p.plan.Create, grow[:max(0, min(len(grow), p.surge-surging))]...)
-		return
+	p.plan.Delete = slices.Concat(free, costly[:max(0, min(len(costly), p.allowed-unavailable))])
+}
+
+// surgeOver makes new pods beside the old ones: at once where the old one isn't available, elsewhere as many as surge
+// allows. Nodes that should run no pod keep an available one as long as it is needed.
+func (p *planner) surgeOver() {
+	surging, available := 0, 0
+	var free, costly []string
+	var leaving []*corev1.Pod
+	for _, n := range p.Nodes {
+		old, current := p.pair(n.Name)
+		if first := cmp.Or(old, current); first != nil && p.available(first) {
+			available++
+		}
+		switch run := p.runs[n.Name]; {
+		case old == nil:
+		case current != nil && !p.available(current):
+			surging++
+		case current != nil, !p.available(old) && !run:
+			p.delete(old)
+		case !p.available(old):
+			free = append(free, n.Name)
+		case !run:
+			leaving = append(leaving, old)
+		default:
+			costly = append(costly, n.Name)
+		}
 	}
-	p.plan.Delete = append(p.plan.Delete, free...)
-	p.plan.Delete = append(p.plan.Delete, costly[:max(0, min(len(costly), p.allowed-unavailable))]...)
+	p.plan.Create = slices.Concat(free, costly[:max(0, min(len(costly), p.surge-surging))])
+	for _, pod := range leaving[:max(0, min(len(leaving), available-p.desired()))] {
+		p.delete(pod)
+	}
 }
 
 // pair answers the node's pod of an old template and the one of the present.
@@ -225,7 +280,7 @@ func (p *planner) pair(node string) (old, current *corev1.Pod) {
 
 func (p *planner) current(pod *corev1.Pod) bool {
 	generation, ok := p.Set.Annotations[generationAnnotation]
-	if ok && pod.Labels[appsv1.DeprecatedTemplateGeneration] == generation {
+	if ok && pod.Labels[generationLabel] == generation {
 		return true
 	}
 	return p.Hash != "" && pod.Labels[appsv1.DefaultDaemonSetUniqueLabelKey] == p.Hash
@@ -245,17 +300,15 @@ func (p *planner) note(kind, reason, format string, args ...any) {
 	p.plan.Notes = append(p.plan.Notes, Note{kind, reason, fmt.Sprintf(format, args...)})
 }
 
-// status counts nodes, not pods: of several pods on a node the oldest speaks for it.
-func (p *planner) status(stays map[string]bool) appsv1.DaemonSetStatus {
+// status counts nodes, not pods: of several pods on a node the first speaks for it.
+func (p *planner) status() appsv1.DaemonSetStatus {
 	s := appsv1.DaemonSetStatus{
 		ObservedGeneration: p.Set.Generation, CollisionCount: p.Set.Status.CollisionCount, Conditions: p.Set.Status.Conditions,
 	}
 	for _, n := range p.Nodes {
-		pods := slices.SortedStableFunc(slices.Values(p.pods[n.Name]), func(a, b *corev1.Pod) int {
-			return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
-		})
+		pods := p.pods[n.Name]
 		if !p.runs[n.Name] {
-			if len(pods) > 0 && !stays[n.Name] {
+			if len(pods) > 0 {
 				s.NumberMisscheduled++
 			}
 			continue

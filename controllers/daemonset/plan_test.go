@@ -27,7 +27,9 @@ func newSet(surge, unavailable intstr.IntOrString) *appsv1.DaemonSet {
 }
 
 func TestFit(t *testing.T) {
-	taint := func(key string, effect corev1.TaintEffect) corev1.Taint { return corev1.Taint{Key: key, Effect: effect} }
+	taint := func(key string, effect corev1.TaintEffect) corev1.Taint {
+		return corev1.Taint{Key: key, Effect: effect}
+	}
 	tests := []struct {
 		name      string
 		node      *corev1.Node
@@ -167,5 +169,91 @@ func TestFailedAndDoubledPods(t *testing.T) {
 	w.s.Pods = append(w.s.Pods, double)
 	if plan := w.step(t); len(plan.Delete) != 1 || plan.Delete[0].UID != "double" {
 		t.Errorf("a second pod: %+v", plan.Delete)
+	}
+}
+
+func TestPodsKnowTheirTemplateGeneration(t *testing.T) {
+	set := newSet(intstr.FromInt32(0), intstr.FromInt32(1))
+	set.Annotations = map[string]string{appsv1.DeprecatedTemplateGeneration: "3"}
+	p := newPod(set, "a", "hash")
+	if got := p.Labels["pod-template-generation"]; got != "3" || len(p.Labels) != 2 {
+		t.Errorf("labels %v", p.Labels)
+	}
+}
+
+// Of an update in surge, nodes whose old pod isn't available get their new one whatever the surge is.
+func TestSurgeIsForAvailablePods(t *testing.T) {
+	w := &world{s: Snapshot{Set: newSet(intstr.FromInt32(1), intstr.FromInt32(0)), Hash: "a", Now: epoch(), Nodes: []*corev1.Node{node("a"), node("b"), node("c"), node("d")}}}
+	w.settle(t)
+	w.s.Pods[1].Status.Conditions, w.s.Pods[2].Status.Conditions = nil, nil
+	w.s.Hash = "b"
+	if got := w.step(t).Create; !slices.Equal(got, []string{"b", "c", "a"}) {
+		t.Errorf("new pods on %v", got)
+	}
+}
+
+// An update removes old pods from nodes that no pod would be started on: with surge, when all others are served.
+func TestUpdateLeavesClosedNodes(t *testing.T) {
+	closed := corev1.Taint{Key: "x", Effect: corev1.TaintEffectNoSchedule}
+	for _, surge := range []int32{0, 1} {
+		w := &world{s: Snapshot{Set: newSet(intstr.FromInt32(surge), intstr.FromInt32(1-surge)), Hash: "a", Now: epoch(), Nodes: []*corev1.Node{node("a"), node("b")}}}
+		w.settle(t)
+		w.s.Nodes = []*corev1.Node{node("a", closed), node("b")}
+		if s := w.step(t).Status; s.NumberMisscheduled != 1 || s.DesiredNumberScheduled != 1 || len(w.s.Pods) != 2 {
+			t.Errorf("surge %d: %d pods, %+v", surge, len(w.s.Pods), s)
+		}
+		w.s.Hash = "b"
+		w.settle(t)
+		if len(w.s.Pods) != 1 || target(w.s.Pods[0]) != "b" || w.s.Pods[0].Labels[appsv1.DefaultDaemonSetUniqueLabelKey] != "b" {
+			t.Errorf("surge %d: %d pods", surge, len(w.s.Pods))
+		}
+	}
+}
+
+func TestGoingPods(t *testing.T) {
+	for _, tt := range []struct {
+		surge int32
+		phase corev1.PodPhase
+		made  int
+	}{{0, corev1.PodRunning, 0}, {1, corev1.PodRunning, 1}, {0, corev1.PodFailed, 1}, {1, corev1.PodSucceeded, 1}} {
+		w := &world{s: Snapshot{Set: newSet(intstr.FromInt32(tt.surge), intstr.FromInt32(1-tt.surge)), Hash: "a", Now: epoch(), Nodes: []*corev1.Node{node("a")}}}
+		w.settle(t)
+		w.s.Pods[0].DeletionTimestamp, w.s.Pods[0].Status.Phase = &metav1.Time{Time: epoch()}, tt.phase
+		if got := w.step(t); len(got.Create) != tt.made || len(got.Delete) != 0 {
+			t.Errorf("%+v: %+v", tt, got)
+		}
+	}
+}
+
+// A failed pod stays while its node is held, and is told of when it goes.
+func TestFailedPodsAreHeld(t *testing.T) {
+	w := &world{s: Snapshot{Set: newSet(intstr.FromInt32(0), intstr.FromInt32(1)), Hash: "a", Now: epoch(), Nodes: []*corev1.Node{node("a")}}}
+	w.settle(t)
+	w.s.Pods[0].Status.Phase = corev1.PodFailed
+	w.s.Held = map[string]time.Duration{"a": time.Minute}
+	if got := w.step(t); len(got.Create)+len(got.Delete)+len(got.Notes)+len(got.Failed) != 0 || got.After != time.Minute {
+		t.Errorf("while held: %+v", got)
+	}
+	w.s.Held = nil
+	if got := w.step(t); len(got.Delete) != 1 || !slices.Equal(got.Failed, []string{"a"}) {
+		t.Errorf("then: %+v", got)
+	}
+}
+
+// Of pods of one age the one with the first name speaks for a node, but only if it is bound.
+func TestOldestPod(t *testing.T) {
+	w := &world{s: Snapshot{Set: newSet(intstr.FromInt32(0), intstr.FromInt32(1)), Hash: "a", Now: epoch(), Nodes: []*corev1.Node{node("a")}}}
+	w.settle(t)
+	first := w.s.Pods[0]
+	first.Name = "agent-b"
+	twin := func(name, on string) *corev1.Pod {
+		p := first.DeepCopy()
+		p.Name, p.UID, p.Spec.NodeName = name, types.UID(name), on
+		return p
+	}
+	w.s.Pods = []*corev1.Pod{first, twin("agent-a", ""), twin("agent-c", "a")}
+	got := w.step(t).Delete
+	if len(got) != 2 || got[0].Name != "agent-c" || got[1].Name != "agent-a" {
+		t.Errorf("%d went", len(got))
 	}
 }

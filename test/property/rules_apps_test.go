@@ -32,6 +32,9 @@ func (w *world) workload(c change) {
 		s := o.Status
 		settled := s.ObservedGeneration == o.Generation && s.UpdatedNumberScheduled == s.DesiredNumberScheduled && s.NumberAvailable == s.DesiredNumberScheduled && s.NumberMisscheduled == 0
 		r := o.Spec.UpdateStrategy.RollingUpdate
+		if c.before != nil && c.before.GetGeneration() != o.Generation && !w.window(o.UID).settled {
+			w.window(o.UID).hurried = true
+		}
 		w.see(o.UID, window{extra: scaled(r.MaxSurge, 0), short: scaled(r.MaxUnavailable, 0)}, settled)
 	case *batchv1.Job:
 		w.job(c, o)
@@ -42,9 +45,11 @@ func (w *world) workload(c change) {
 func (w *world) see(uid types.UID, now window, settled bool) {
 	old := w.windows[uid]
 	if old == nil || settled {
+		now.settled = settled
 		w.windows[uid] = &now
 		return
 	}
+	old.settled = false
 	old.most, old.least, old.lowest = max(old.most, now.most), min(old.least, now.least), min(old.lowest, now.lowest)
 	old.extra, old.short = max(old.extra, now.extra), max(old.short, now.short)
 }
@@ -150,7 +155,8 @@ func ordinal(p *corev1.Pod) int32 {
 	return int32(n)
 }
 
-// daemonSetPod: one pod a node, a second only as far as surge allows, and none taken that is needed.
+// daemonSetPod: one pod a node, a second only as far as surge allows, and none taken that is needed. Surge doesn't bound
+// second pods of nodes whose first one isn't available.
 func (w *world) daemonSetPod(c change, p *corev1.Pod, set types.UID) {
 	win := w.window(set)
 	all, well := map[string]int32{}, map[string]bool{}
@@ -167,7 +173,7 @@ func (w *world) daemonSetPod(c change, p *corev1.Pod, set types.UID) {
 				twice++
 			}
 		}
-		if n := all[target(p)]; n > 2 || twice > win.extra {
+		if n := all[target(p)]; n > 2 || twice > win.extra && !win.disturbed && !win.hurried {
 			w.breaks(c, "pod %s is the %d. of its node, %d nodes have more than one, %d may", p.Name, n, twice, win.extra)
 		}
 	}

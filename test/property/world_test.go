@@ -26,6 +26,8 @@ type window struct {
 	extra, short int32 // of daemon sets: nodes with two pods, nodes without an available one
 	lowest       int32 // of stateful sets: the least number of replicas
 	disturbed    bool
+	settled      bool // all that was asked is done
+	hurried      bool // more was asked before that, when pods may not have been available
 }
 
 // change is one step: what an object was, if it was, and what it is; nil for nothing.
