@@ -2,7 +2,7 @@
 // controllers, the scheduler and hollow nodes, whose pods and nodes do what annotations say (kubelet/hollow).
 //
 // Scripts of testdata/shared have a namespace of their own in one cluster; those of testdata/clock a cluster of their own,
-// whose time they move. Besides what testscript knows there are
+// whose time they move; those of a folder of testdata/turns take turns in one. Besides what testscript knows there are
 //
 //	kubectl ARG...                 kubectl itself, in the script's namespace
 //	eventually PATTERN CMD...      again and again until CMD succeeds and its output matches
