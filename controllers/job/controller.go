@@ -127,7 +127,7 @@ func (r *reconciler) apply(ctx context.Context, s Snapshot, plan Plan) error {
 		Client: r.env.Client, Events: r.env.Events, Log: &r.log, Store: r.pods, Key: controller.KeyOf(s.Job), Object: s.Job,
 	}
 	_, created := batch.SlowStart(ctx, len(plan.Create), func(ctx context.Context, i int) error {
-		return control.Create(ctx, newPod(s, plan.Create[i]))
+		return control.Create(ctx, newPod(s, plan, plan.Create[i]))
 	})
 	dropped := r.drop(ctx, s.Job, control, plan.Drop)
 	_, stopped := batch.All(ctx, len(plan.Stop), func(ctx context.Context, i int) error { return control.Delete(ctx, plan.Stop[i]) })

@@ -9,7 +9,12 @@ import (
 // finish carries a decided end through: the remaining pods are stopped, and when the last one is gone and counted the
 // job gets its final condition.
 func (p *planner) finish(end batchv1.JobCondition) {
-	p.plan.Stop = p.active
+	if end.Type == batchv1.JobSuccessCriteriaMet {
+		p.plan.Drop = p.active // not their fault
+	} else {
+		p.plan.Stop = p.active
+	}
+	p.letGo()
 	p.set(end)
 	uncounted := p.status.UncountedTerminatedPods
 	if len(p.active) > 0 || p.terminating > 0 || len(uncounted.Succeeded)+len(uncounted.Failed) > 0 || len(p.plan.Release) > 0 {
@@ -24,9 +29,18 @@ func (p *planner) finish(end batchv1.JobCondition) {
 		final.Type = batchv1.JobComplete
 		now := metav1.NewTime(p.Now)
 		p.status.CompletionTime = &now
+		if most := p.Job.Spec.Completions; most != nil && p.status.Succeeded > *most {
+			p.plan.Notes = append(p.plan.Notes, Note{corev1.EventTypeWarning, "TooManySucceededPods", "Too many succeeded pods running after completion count reached"})
+		}
 		p.plan.Notes = append(p.plan.Notes, Note{corev1.EventTypeNormal, "Completed", "Job completed"})
 	}
 	p.set(final)
+}
+
+// letGo counts failed pods that were held for their successors too: there will be none.
+func (p *planner) letGo() {
+	p.last, p.plan.Release = nil, nil
+	p.noteEnds()
 }
 
 // suspend drops the active pods; their end does not count.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,8 +16,8 @@ const noIndex = -1
 // indexes is a set of completion indexes; its text is that of the API: "1,3-5".
 type indexes map[int]bool
 
-// parse reads the text form; what cannot be read is left out.
-func parse(text string) indexes {
+// parse reads the text form up to the number of completions; what cannot be read is left out.
+func parse(text string, completions int) indexes {
 	set := indexes{}
 	for part := range strings.SplitSeq(text, ",") {
 		from, to, isRange := strings.Cut(part, "-")
@@ -30,7 +31,7 @@ func parse(text string) indexes {
 				continue
 			}
 		}
-		for i := first; i <= last; i++ {
+		for i := first; i <= min(last, completions-1); i++ {
 			set[i] = true
 		}
 	}
@@ -118,13 +119,50 @@ func (p *planner) freeIndexes(n int) []int {
 	return free
 }
 
-// failuresBefore answers how often the index has failed, for the next pod to know.
-func failuresBefore(pods []*corev1.Pod, index int) int {
-	n := 0
-	for _, pod := range pods {
-		if i, ok := indexOf(pod); ok && i == index && pod.Status.Phase == corev1.PodFailed {
-			n = max(n, failuresOf(pod)+1)
+// lastFailures answers, for a job that counts failures per index, the last failed pod of every index that is to be tried
+// again. It is held until its successor is made, which learns from it how often the index has failed.
+func (p *planner) lastFailures() map[int]*corev1.Pod {
+	if p.Job.Spec.BackoffLimitPerIndex == nil {
+		return nil
+	}
+	tried := map[int]bool{}
+	for _, pod := range p.active {
+		if i, ok := indexOf(pod); ok {
+			tried[i] = true
 		}
 	}
-	return n
+	last := map[int]*corev1.Pod{}
+	for _, pod := range p.Pods {
+		i, ok := p.indexOf(pod)
+		if !ok || !tracked(pod) || !p.hasFailed(pod) || tried[i] || p.completed.has(i) || p.failed.has(i) {
+			continue
+		}
+		if old := last[i]; old == nil || attempts(old) <= attempts(pod) && !endOf(pod).Before(endOf(old)) {
+			last[i] = pod
+		}
+	}
+	return last
+}
+
+// indexOf answers a pod's completion index if it is one of the job's.
+func (p *planner) indexOf(pod *corev1.Pod) (int, bool) {
+	i, ok := indexOf(pod)
+	return i, ok && indexed(p.Job) && i < int(*p.Job.Spec.Completions)
+}
+
+// due divides indexes into those that may be tried now and how long the first of the others must wait.
+func (p *planner) due(all []int) (now []int, wait time.Duration) {
+	for _, i := range all {
+		left := time.Duration(0)
+		if last := p.last[i]; last != nil {
+			left = pause(attempts(last)+1) - p.Now.Sub(endOf(last))
+		}
+		switch {
+		case left <= 0:
+			now = append(now, i)
+		case wait == 0 || left < wait:
+			wait = left
+		}
+	}
+	return now, wait
 }

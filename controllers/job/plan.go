@@ -35,6 +35,8 @@ type Snapshot struct {
 type Plan struct {
 	// Create are the completion indexes of pods to create; none for a job without indexes.
 	Create []int
+	// Replaced are the last failed pods of indexes, which those that are created for them succeed.
+	Replaced map[int]*corev1.Pod
 	// Drop are active pods that are not wanted any more and whose end does not count; Stop are those that end with
 	// the job.
 	Drop, Stop []*corev1.Pod
@@ -58,7 +60,8 @@ type planner struct {
 	terminating int
 	completed   indexes
 	failed      indexes
-	succeeded   int // counted or about to be
+	last        map[int]*corev1.Pod // failed pods that wait for a successor, by index
+	succeeded   int                 // counted or about to be
 	failures    int
 	plan        Plan
 }
@@ -75,6 +78,7 @@ func NewPlan(s Snapshot) Plan {
 	case end != nil:
 		p.finish(*end)
 	case s.Job.DeletionTimestamp != nil:
+		p.letGo()
 	case suspended(s.Job):
 		p.suspend()
 	default:
@@ -94,7 +98,9 @@ func Finished(job *batchv1.Job) bool {
 // Leftovers answers the pods of a finished job that still wait to be let go.
 func Leftovers(pods []*corev1.Pod) []*corev1.Pod { return podset.Select(pods, tracked) }
 
-func tracked(pod *corev1.Pod) bool { return slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer) }
+func tracked(pod *corev1.Pod) bool {
+	return slices.Contains(pod.Finalizers, batchv1.JobTrackingFinalizer)
+}
 
 func suspended(job *batchv1.Job) bool { return job.Spec.Suspend != nil && *job.Spec.Suspend }
 
@@ -118,7 +124,8 @@ func (p *planner) onlyFailed() bool {
 
 // count brings the status up to what the pods tell.
 func (p *planner) count() {
-	p.completed, p.failed = parse(p.status.CompletedIndexes), parse(deref(p.status.FailedIndexes))
+	completions := int(deref(p.Job.Spec.Completions))
+	p.completed, p.failed = parse(p.status.CompletedIndexes, completions), parse(deref(p.status.FailedIndexes), completions)
 	if p.status.UncountedTerminatedPods == nil {
 		p.status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}
 	}
@@ -135,12 +142,19 @@ func (p *planner) count() {
 			p.terminating++
 		}
 	}
+	p.noteIndexes()
+	p.last = p.lastFailures()
 	p.noteEnds()
 	terminating := int32(p.terminating)
 	p.status.Active, p.status.Ready, p.status.Terminating = int32(len(p.active)), &ready, &terminating
 	uncounted := p.status.UncountedTerminatedPods
 	p.succeeded += int(p.status.Succeeded) + len(uncounted.Succeeded)
 	p.failures += int(p.status.Failed) + len(uncounted.Failed)
+	for _, pod := range p.last {
+		if p.countsAsFailure(pod) && !slices.Contains(uncounted.Failed, pod.UID) {
+			p.failures++
+		}
+	}
 	if indexed(p.Job) {
 		p.succeeded = p.completed.len()
 		p.status.Succeeded, p.status.CompletedIndexes = int32(p.succeeded), p.completed.String()
@@ -173,6 +187,20 @@ func (p *planner) settle() {
 	uncounted.Failed = take(uncounted.Failed, &p.status.Failed)
 }
 
+// noteIndexes notes which indexes are done and which are given up.
+func (p *planner) noteIndexes() {
+	for _, pod := range p.Pods {
+		if index, ok := p.indexOf(pod); ok && tracked(pod) && pod.Status.Phase == corev1.PodSucceeded && !p.failed.has(index) {
+			p.completed.add(index)
+		}
+	}
+	for _, pod := range p.Pods {
+		if index, ok := p.indexOf(pod); ok && tracked(pod) && p.hasFailed(pod) {
+			p.failIndex(pod, index)
+		}
+	}
+}
+
 // noteEnds notes the pods that ended and are still held, and says which can be let go. Those beyond the batch are let go
 // by a later plan and only known until then.
 func (p *planner) noteEnds() {
@@ -182,21 +210,16 @@ func (p *planner) noteEnds() {
 			continue
 		}
 		full := len(p.plan.Release) >= batchSize
-		index, hasIndex := indexOf(pod)
+		index, own := p.indexOf(pod)
 		switch {
-		case pod.Status.Phase == corev1.PodSucceeded && indexed(p.Job):
-			if hasIndex && index < int(*p.Job.Spec.Completions) && !p.failed.has(index) {
-				p.completed.add(index)
-			}
 		case pod.Status.Phase == corev1.PodSucceeded:
-			note(pod, &uncounted.Succeeded, &p.succeeded, full)
-		case p.hasFailed(pod):
-			if p.countsAsFailure(pod) {
-				note(pod, &uncounted.Failed, &p.failures, full)
+			if !indexed(p.Job) {
+				note(pod, &uncounted.Succeeded, &p.succeeded, full)
 			}
-			p.failIndex(pod, index, hasIndex)
-		default:
+		case !p.hasFailed(pod) || own && p.last[index] == pod:
 			continue
+		case (own || !indexed(p.Job)) && p.countsAsFailure(pod):
+			note(pod, &uncounted.Failed, &p.failures, full)
 		}
 		if !full {
 			p.plan.Release = append(p.plan.Release, pod)
@@ -266,7 +289,10 @@ func (p *planner) backoffExceeded() bool {
 		return false
 	}
 	restarts := 0
-	for _, pod := range p.active {
+	for _, pod := range p.Pods {
+		if podset.Finished(pod) {
+			continue
+		}
 		for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 			restarts += int(c.RestartCount)
 		}
@@ -328,7 +354,11 @@ func (p *planner) manage() {
 		return
 	}
 	if indexed(p.Job) {
-		p.plan.Create = p.freeIndexes(min(missing, batchSize))
+		now, wait := p.due(p.freeIndexes(min(missing, batchSize)))
+		p.plan.Create, p.plan.Replaced = now, p.last
+		if wait > 0 {
+			p.again(wait)
+		}
 		return
 	}
 	p.plan.Create = make([]int, min(missing, batchSize))
@@ -373,28 +403,40 @@ func (p *planner) backoff() time.Duration {
 	if failures == 0 || (p.Job.Spec.BackoffLimitPerIndex != nil) {
 		return 0
 	}
-	delay := lastBackoff
-	if failures < 8 {
-		delay = min(lastBackoff, firstBackoff<<(failures-1))
+	return max(0, last.Add(pause(failures)).Sub(p.Now))
+}
+
+// pause is how long to wait after so many failures.
+func pause(failures int) time.Duration {
+	if failures >= 8 {
+		return lastBackoff
 	}
-	return max(0, last.Add(delay).Sub(p.Now))
+	return min(lastBackoff, firstBackoff<<(failures-1))
 }
 
 // endOf answers when a pod ended, as well as it tells.
 func endOf(pod *corev1.Pod) time.Time {
 	var at time.Time
 	for _, c := range pod.Status.ContainerStatuses {
-		if t := c.State.Terminated; t != nil && t.FinishedAt.After(at) {
+		t := c.State.Terminated
+		if t == nil || t.FinishedAt.IsZero() {
+			at = time.Time{}
+			break
+		}
+		if t.FinishedAt.After(at) {
 			at = t.FinishedAt.Time
 		}
 	}
-	if at.IsZero() {
-		if c := podset.Condition(pod, corev1.PodReady); c != nil && !c.LastTransitionTime.IsZero() {
-			return c.LastTransitionTime.Time
-		}
-		return pod.CreationTimestamp.Time
+	c := podset.Condition(pod, corev1.PodReady)
+	switch {
+	case !at.IsZero():
+		return at
+	case c != nil && c.Status == corev1.ConditionFalse && !c.LastTransitionTime.IsZero():
+		return c.LastTransitionTime.Time
+	case pod.DeletionTimestamp != nil:
+		return pod.DeletionTimestamp.Add(-time.Duration(deref(pod.DeletionGracePeriodSeconds)) * time.Second)
 	}
-	return at
+	return pod.CreationTimestamp.Time
 }
 
 func deref[T any](v *T) T {

@@ -44,7 +44,7 @@ func (w *world) step(crash bool) Plan {
 		plan = plan.rest(w.job, time.Second)
 	}
 	for _, index := range plan.Create {
-		p := newPod(s, index)
+		p := newPod(s, plan, index)
 		w.made++
 		p.Name, p.UID, p.CreationTimestamp = fmt.Sprint(w.made), types.UID(fmt.Sprint(w.made)), metav1.NewTime(w.now)
 		p.Status.Phase = corev1.PodRunning
@@ -282,7 +282,7 @@ const maxInt32 = 1<<31 - 1
 
 func TestIndexes(t *testing.T) {
 	for text, want := range map[string]string{"": "", "3": "3", "1,2": "1,2", "1-3": "1-3", "1,2,3,5,7,8": "1-3,5,7,8", "x,4": "4"} {
-		if got := parse(text).String(); got != want {
+		if got := parse(text, 1000).String(); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
@@ -291,7 +291,7 @@ func TestIndexes(t *testing.T) {
 		for _, i := range rapid.SliceOf(rapid.IntRange(0, 50)).Draw(t, "indexes") {
 			set.add(i)
 		}
-		if back := parse(set.String()); back.len() != set.len() || back.and(set).len() != set.len() {
+		if back := parse(set.String(), 1000); back.len() != set.len() || back.and(set).len() != set.len() {
 			t.Fatalf("%v became %v", set, back)
 		}
 	})

@@ -15,8 +15,8 @@ import (
 
 const indexVariable = "JOB_COMPLETION_INDEX"
 
-// newPod answers a pod of the job, for the given index if it is one.
-func newPod(s Snapshot, index int) *corev1.Pod {
+// newPod answers a pod of the job, for the given index if it is one. It hands on the counts of the failed pod before it.
+func newPod(s Snapshot, plan Plan, index int) *corev1.Pod {
 	pod := podset.FromTemplate(&s.Job.Spec.Template, s.Job, owner.NewRef(s.Job, kind()))
 	pod.Finalizers = append(pod.Finalizers, batchv1.JobTrackingFinalizer)
 	if index == noIndex {
@@ -31,7 +31,7 @@ func newPod(s Snapshot, index int) *corev1.Pod {
 	pod.Annotations[batchv1.JobCompletionIndexAnnotation] = strconv.Itoa(index)
 	pod.Labels[batchv1.JobCompletionIndexAnnotation] = strconv.Itoa(index)
 	if s.Job.Spec.BackoffLimitPerIndex != nil {
-		pod.Annotations[failureCount] = strconv.Itoa(failuresBefore(s.Pods, index))
+		count(s.Job, pod, plan.Replaced[index])
 	}
 	name := fmt.Sprintf("%s-%d", s.Job.Name, index)
 	pod.GenerateName = podset.NamePrefix(name)
@@ -45,6 +45,23 @@ func newPod(s Snapshot, index int) *corev1.Pod {
 		tell(&pod.Spec.Containers[i])
 	}
 	return pod
+}
+
+// count hands on how often the index has failed.
+func count(job *batchv1.Job, pod, before *corev1.Pod) {
+	failed, ignored := 0, 0
+	if before != nil {
+		failed, ignored = failuresOf(before), number(before, ignoredCount)
+		if p := (planner{Snapshot: Snapshot{Job: job}}); p.countsAsFailure(before) {
+			failed++
+		} else {
+			ignored++
+		}
+	}
+	pod.Annotations[failureCount] = strconv.Itoa(failed)
+	if ignored > 0 {
+		pod.Annotations[ignoredCount] = strconv.Itoa(ignored)
+	}
 }
 
 // tell lets a container know its index, unless its own variable has the name.

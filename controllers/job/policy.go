@@ -9,8 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// failureCount is the annotation in which an index's pods hand on how often it has failed.
-const failureCount = "batch.kubernetes.io/job-index-failure-count"
+// The annotations in which an index's pods hand on how often it has failed, and how often that was ignored.
+const (
+	failureCount = batchv1.JobIndexFailureCountAnnotation
+	ignoredCount = batchv1.JobIndexIgnoredFailureCountAnnotation
+)
 
 // action answers what the job's pod failure policy says about a failed pod; "" without a matching rule.
 func (p *planner) action(pod *corev1.Pod) (batchv1.PodFailurePolicyAction, string) {
@@ -77,8 +80,8 @@ func (p *planner) policyFailsJob() (string, bool) {
 }
 
 // failIndex gives up an index whose pods failed too often, or in a way that the policy forbids to repeat.
-func (p *planner) failIndex(pod *corev1.Pod, index int, ok bool) {
-	if p.Job.Spec.BackoffLimitPerIndex == nil || !ok || p.completed.has(index) {
+func (p *planner) failIndex(pod *corev1.Pod, index int) {
+	if p.Job.Spec.BackoffLimitPerIndex == nil || p.completed.has(index) {
 		return
 	}
 	action, _ := p.action(pod)
@@ -91,12 +94,17 @@ func (p *planner) failIndex(pod *corev1.Pod, index int, ok bool) {
 }
 
 // failuresOf answers how often the index had failed before the pod.
-func failuresOf(pod *corev1.Pod) int {
-	n, err := strconv.Atoi(pod.Annotations[failureCount])
-	if err != nil {
+func failuresOf(pod *corev1.Pod) int { return number(pod, failureCount) }
+
+// attempts answers how often that was, ignored failures included.
+func attempts(pod *corev1.Pod) int { return failuresOf(pod) + number(pod, ignoredCount) }
+
+func number(pod *corev1.Pod, annotation string) int {
+	n, err := strconv.ParseInt(pod.Annotations[annotation], 10, 32)
+	if err != nil || n < 0 {
 		return 0
 	}
-	return n
+	return int(n)
 }
 
 // indexesFailed answers the end of a job with indexes that were given up: when there are too many of them, or when the
@@ -123,7 +131,7 @@ func (p *planner) succeeds() (int, bool) {
 		done := p.completed
 		total := int(deref(p.Job.Spec.Completions))
 		if rule.SucceededIndexes != nil {
-			of := parse(*rule.SucceededIndexes)
+			of := parse(*rule.SucceededIndexes, total)
 			done, total = p.completed.and(of), of.len()
 		}
 		if rule.SucceededCount != nil {
