@@ -1,6 +1,7 @@
 package hollow
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,24 +96,34 @@ func (n *Nodes) status(p *corev1.Pod) corev1.PodStatus {
 	}
 	started := p.CreationTimestamp.Time
 	for _, c := range p.Spec.InitContainers {
-		in.Containers = append(in.Containers, container(p, c, started, 0, c.RestartPolicy != nil && !over))
+		in.Containers = append(in.Containers, n.container(p, c, started, 0, c.RestartPolicy != nil && !over))
 	}
 	for _, c := range p.Spec.Containers {
-		made := container(p, c, started, f.code, !over)
+		made := n.container(p, c, started, f.code, !over)
 		in.Containers = append(in.Containers, made)
 		in.Health[made.ID] = status.Health{Started: true, Ready: f.ready}
 	}
 	return status.Compute(in)
 }
 
-func container(p *corev1.Pod, c corev1.Container, started time.Time, code int32, runs bool) cri.Container {
+func (n *Nodes) container(p *corev1.Pod, c corev1.Container, started time.Time, code int32, runs bool) cri.Container {
 	out := cri.Container{ID: string(p.UID) + "-" + c.Name, Name: c.Name, Image: c.Image, ImageRef: c.Image, State: cri.Running, Created: started, Started: started}
 	if runs {
 		return out
 	}
-	out.State, out.Finished, out.ExitCode, out.Reason = cri.Exited, started, code, "Completed"
+	out.State, out.Finished, out.ExitCode, out.Reason = cri.Exited, n.finished(p, c.Name), code, "Completed"
 	if code != 0 {
 		out.Reason = "Error"
 	}
 	return out
+}
+
+// finished is when a container that has ended did so: now, if its status doesn't say yet.
+func (n *Nodes) finished(p *corev1.Pod, container string) time.Time {
+	for _, c := range slices.Concat(p.Status.ContainerStatuses, p.Status.InitContainerStatuses) {
+		if c.Name == container && c.State.Terminated != nil {
+			return c.State.Terminated.FinishedAt.Time
+		}
+	}
+	return n.clock.Now()
 }
