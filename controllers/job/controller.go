@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,15 @@ type reconciler struct {
 	pods  cache.Indexer
 	log   written.Log
 	pace  written.Pace
+
+	mu       sync.Mutex
+	failures map[controller.Key]known
+}
+
+// known are the failures of the job with that UID.
+type known struct {
+	uid types.UID
+	Failures
 }
 
 // New declares the controller.
@@ -41,7 +51,7 @@ func New(env controller.Env) (controller.Spec, error) {
 	if err := owner.AddIndex(pods); err != nil {
 		return controller.Spec{}, err
 	}
-	r := &reconciler{env: env, jobs: jobs.Lister(), store: jobs.Informer().GetIndexer(), pods: pods.GetIndexer()}
+	r := &reconciler{env: env, jobs: jobs.Lister(), store: jobs.Informer().GetIndexer(), pods: pods.GetIndexer(), failures: map[controller.Key]known{}}
 	return controller.Spec{
 		Name: "job", Reconcile: r.reconcile,
 		Watches: []controller.Watch{
@@ -78,6 +88,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if apierrors.IsNotFound(err) {
 		r.log.Forget(key)
 		r.pace.Forget(key)
+		r.forget(key)
 		return controller.Result{}, nil
 	}
 	if err != nil {
@@ -92,12 +103,13 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	}
 	if Finished(job) {
 		r.pace.Forget(key)
+		r.forget(key)
 		return controller.Result{}, r.release(ctx, job, Leftovers(pods))
 	}
-	snapshot := Snapshot{Job: job, Pods: pods, Now: r.env.Clock.Now()}
+	snapshot := Snapshot{Job: job, Pods: pods, Failures: r.remembered(job), Now: r.env.Clock.Now()}
 	plan := NewPlan(snapshot)
 	if onTheWay(job.Status, plan.Status) {
-		plan = plan.rest(job, r.pace.Wait(key, written.Rest(size(job, plan.Status), 0), snapshot.Now))
+		plan = plan.rest(r.pace.Wait(key, written.Rest(size(job, plan.Status), 0), snapshot.Now))
 	}
 	return controller.Result{RequeueAfter: plan.After}, r.apply(ctx, snapshot, plan)
 }
@@ -131,14 +143,40 @@ func (r *reconciler) apply(ctx context.Context, s Snapshot, plan Plan) error {
 	})
 	dropped := r.drop(ctx, s.Job, control, plan.Drop)
 	_, stopped := batch.All(ctx, len(plan.Stop), func(ctx context.Context, i int) error { return control.Delete(ctx, plan.Stop[i]) })
+	if plan.Later {
+		return errors.Join(podset.IgnoreTerminating(created), dropped, stopped)
+	}
 	written := r.writeStatus(ctx, s.Job, plan.Status)
 	if written == nil {
+		r.remember(s.Job, plan.Failures)
 		for _, n := range plan.Notes {
 			r.env.Events.Event(s.Job, n.Type, n.Reason, n.Message)
 		}
 		written = r.release(ctx, s.Job, plan.Release)
 	}
 	return errors.Join(podset.IgnoreTerminating(created), dropped, stopped, written)
+}
+
+// remembered answers what is known of a job's failures, nil if nothing is.
+func (r *reconciler) remembered(job *batchv1.Job) *Failures {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if k, ok := r.failures[controller.KeyOf(job)]; ok && k.uid == job.UID {
+		return &k.Failures
+	}
+	return nil
+}
+
+func (r *reconciler) remember(job *batchv1.Job, f Failures) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures[controller.KeyOf(job)] = known{job.UID, f}
+}
+
+func (r *reconciler) forget(key controller.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.failures, key)
 }
 
 // drop lets pods go before it deletes them, so that their end is not counted.

@@ -14,19 +14,17 @@ import (
 	"skiff/controllers/internal/podset"
 )
 
-const (
-	firstBackoff = 10 * time.Second
-	lastBackoff  = 10 * time.Minute
-	// batchSize is the most pods whose end is noted by one status.
-	batchSize = 500
-)
+// batchSize is the most pods whose end is noted by one status.
+const batchSize = 500
 
 // Snapshot is what a plan is made from.
 type Snapshot struct {
 	Job *batchv1.Job
 	// Pods are the pods that the job controls.
 	Pods []*corev1.Pod
-	Now  time.Time
+	// Failures is what is known of the pods whose end is in the status; nil if nothing is.
+	Failures *Failures
+	Now      time.Time
 }
 
 // Plan is what to do, in this order. A pod's end is counted in three steps, so that none is lost or counted twice
@@ -40,11 +38,15 @@ type Plan struct {
 	// Drop are active pods that are not wanted any more and whose end does not count; Stop are those that end with
 	// the job.
 	Drop, Stop []*corev1.Pod
+	// Later leaves Status, Release, Notes and Failures to the next plan, which will know more.
+	Later bool
 	// Status is written before Release.
 	Status batchv1.JobStatus
 	// Release are pods whose end is in the status.
 	Release []*corev1.Pod
 	Notes   []Note
+	// Failures is to be known when the status is written.
+	Failures Failures
 	// After, if not 0, is when time alone changes the plan.
 	After time.Duration
 }
@@ -73,6 +75,7 @@ func NewPlan(s Snapshot) Plan {
 		now := metav1.NewTime(s.Now)
 		p.status.StartTime = &now
 	}
+	p.plan.Failures = p.newFailures()
 	p.count()
 	switch end := p.end(); {
 	case end != nil:
@@ -349,7 +352,7 @@ func (p *planner) manage() {
 	if missing <= 0 {
 		return
 	}
-	if wait := p.backoff(); wait > 0 {
+	if wait := p.plan.Failures.wait(p.Now); wait > 0 && p.Job.Spec.BackoffLimitPerIndex == nil {
 		p.again(wait)
 		return
 	}
@@ -381,62 +384,6 @@ func (p *planner) excess(n int, but []*corev1.Pod) []*corev1.Pod {
 		pods = append(pods, r.Pod)
 	}
 	return pods
-}
-
-// backoff answers how long to wait after the failures since the last success: ten seconds, doubled by each further one.
-func (p *planner) backoff() time.Duration {
-	var success, last time.Time
-	for _, pod := range p.Pods {
-		if pod.Status.Phase == corev1.PodSucceeded && endOf(pod).After(success) {
-			success = endOf(pod)
-		}
-	}
-	failures := 0
-	for _, pod := range p.Pods {
-		if at := endOf(pod); pod.Status.Phase == corev1.PodFailed && at.After(success) {
-			failures++
-			if at.After(last) {
-				last = at
-			}
-		}
-	}
-	if failures == 0 || (p.Job.Spec.BackoffLimitPerIndex != nil) {
-		return 0
-	}
-	return max(0, last.Add(pause(failures)).Sub(p.Now))
-}
-
-// pause is how long to wait after so many failures.
-func pause(failures int) time.Duration {
-	if failures >= 8 {
-		return lastBackoff
-	}
-	return min(lastBackoff, firstBackoff<<(failures-1))
-}
-
-// endOf answers when a pod ended, as well as it tells.
-func endOf(pod *corev1.Pod) time.Time {
-	var at time.Time
-	for _, c := range pod.Status.ContainerStatuses {
-		t := c.State.Terminated
-		if t == nil || t.FinishedAt.IsZero() {
-			at = time.Time{}
-			break
-		}
-		if t.FinishedAt.After(at) {
-			at = t.FinishedAt.Time
-		}
-	}
-	c := podset.Condition(pod, corev1.PodReady)
-	switch {
-	case !at.IsZero():
-		return at
-	case c != nil && c.Status == corev1.ConditionFalse && !c.LastTransitionTime.IsZero():
-		return c.LastTransitionTime.Time
-	case pod.DeletionTimestamp != nil:
-		return pod.DeletionTimestamp.Add(-time.Duration(deref(pod.DeletionGracePeriodSeconds)) * time.Second)
-	}
-	return pod.CreationTimestamp.Time
 }
 
 func deref[T any](v *T) T {

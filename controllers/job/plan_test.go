@@ -34,14 +34,16 @@ type world struct {
 	now  time.Time
 	made int
 	busy bool // statuses that are on their way are put off
+
+	failures *Failures
 }
 
 // step plans once and applies the plan; crash leaves out what comes after the status.
 func (w *world) step(crash bool) Plan {
-	s := Snapshot{Job: w.job, Pods: w.pods, Now: w.now}
+	s := Snapshot{Job: w.job, Pods: w.pods, Failures: w.failures, Now: w.now}
 	plan := NewPlan(s)
 	if w.busy && onTheWay(w.job.Status, plan.Status) {
-		plan = plan.rest(w.job, time.Second)
+		plan = plan.rest(time.Second)
 	}
 	for _, index := range plan.Create {
 		p := newPod(s, plan, index)
@@ -56,9 +58,17 @@ func (w *world) step(crash bool) Plan {
 	for _, p := range plan.Stop {
 		w.end(p.UID, corev1.PodFailed)
 	}
+	if plan.Later {
+		if crash {
+			w.failures = nil
+		}
+		return plan
+	}
 	w.job = w.job.DeepCopy()
 	w.job.Status = plan.Status
+	w.failures = &plan.Failures
 	if crash {
+		w.failures = nil
 		return plan
 	}
 	for _, p := range plan.Release {
@@ -180,6 +190,23 @@ func TestBackoffGrows(t *testing.T) {
 			t.Fatalf("creates %v, looks again in %s, want %s", p.Create, p.After, want)
 		}
 		w.now = w.now.Add(want)
+	}
+}
+
+// A pod that is deleted has failed, and is waited for also when nothing of it is left.
+func TestBackoffAfterDeletion(t *testing.T) {
+	w := &world{now: epoch(), job: newJob(1, 1, batchv1.NonIndexedCompletion)}
+	w.step(false)
+	w.change("1", func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.DeletionGracePeriodSeconds = &metav1.Time{Time: epoch().Add(30 * time.Second)}, ptr[int64](30)
+	})
+	if p := w.step(false); len(p.Create) != 0 || p.After != 10*time.Second {
+		t.Errorf("creates %v, looks again in %s", p.Create, p.After)
+	}
+	w.pods = nil
+	w.now = w.now.Add(4 * time.Second)
+	if p := w.step(false); len(p.Create) != 0 || p.After != 6*time.Second || p.Status.Failed != 1 {
+		t.Errorf("creates %v, looks again in %s, %d failed", p.Create, p.After, p.Status.Failed)
 	}
 }
 

@@ -24,9 +24,9 @@ func size(job *batchv1.Job, s batchv1.JobStatus) int32 {
 }
 
 // rest is the plan without what the next status may say as well: ended pods are held until then.
-func (p Plan) rest(job *batchv1.Job, wait time.Duration) Plan {
+func (p Plan) rest(wait time.Duration) Plan {
 	if wait > 0 {
-		p.Status, p.Release, p.Notes, p.After = job.Status, nil, nil, wait
+		p.Later, p.After = true, wait
 	}
 	return p
 }
