@@ -137,28 +137,32 @@ func byStart(a, b *batchv1.Job) int {
 	return strings.Compare(a.Name, b.Name)
 }
 
-// parse reads the schedule in its time zone.
-func parse(c *batchv1.CronJob) (cron.Schedule, error) {
+// read answers the schedule in its time zone, or what is wrong with it.
+func read(c *batchv1.CronJob, now time.Time) (cron.Schedule, *Note) {
 	text := c.Spec.Schedule
-	if c.Spec.TimeZone != nil {
-		if _, err := time.LoadLocation(*c.Spec.TimeZone); err != nil {
-			return nil, fmt.Errorf("unknown time zone %q: %w", *c.Spec.TimeZone, err)
+	if zone := c.Spec.TimeZone; zone != nil {
+		if _, err := time.LoadLocation(*zone); err != nil {
+			return nil, &Note{corev1.EventTypeWarning, "UnknownTimeZone", fmt.Sprintf("invalid timeZone: %q: %s", *zone, err)}
 		}
-		text = "TZ=" + *c.Spec.TimeZone + " " + text
+		text = "TZ=" + *zone + " " + text
 	}
-	return cron.ParseStandard(text)
+	times, err := cron.ParseStandard(text)
+	if err != nil {
+		return nil, &Note{corev1.EventTypeWarning, "UnparseableSchedule", fmt.Sprintf("unparseable schedule: %q : %s", c.Spec.Schedule, err)}
+	}
+	if times.Next(now).IsZero() { // there is no such day
+		return nil, &Note{corev1.EventTypeWarning, "InvalidSchedule",
+			fmt.Sprintf("invalid schedule: %s : time difference between two schedules is less than 1 second", c.Spec.Schedule)}
+	}
+	return times, nil
 }
 
 func schedule(s Snapshot, plan *Plan) {
 	c := s.CronJob
-	times, err := parse(c)
-	if err != nil {
-		reason := "UnparseableSchedule"
-		if c.Spec.TimeZone != nil && strings.Contains(err.Error(), "unknown time zone") {
-			reason = "UnknownTimeZone"
-		}
-		plan.note(corev1.EventTypeWarning, reason, "unparseable schedule: %q : %s", c.Spec.Schedule, err)
-		return
+	times, problem := read(c, s.Now)
+	if problem != nil {
+		plan.Notes = append(plan.Notes, *problem)
+		return // only a change of the spec helps
 	}
 	plan.After = times.Next(s.Now).Add(slack).Sub(s.Now)
 	due, missed := latest(times, earliest(c, s.Now), s.Now)

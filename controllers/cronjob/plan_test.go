@@ -62,6 +62,7 @@ func TestStart(t *testing.T) {
 		{"started already", newCronJob("* * * * *", func(c *batchv1.CronJob) { c.Status.LastScheduleTime = &metav1.Time{Time: due} }), 40 * time.Second, false, "", 0},
 		{"too late", newCronJob("0 * * * *", func(c *batchv1.CronJob) { c.Spec.StartingDeadlineSeconds = ptr[int64](10) }), 61 * time.Minute, false, "", 0},
 		{"unreadable", newCronJob("whenever"), time.Hour, false, "UnparseableSchedule", 0},
+		{"of no day", newCronJob("59 23 31 2 *"), time.Hour, false, "InvalidSchedule", 0},
 		{"of no place", newCronJob("* * * * *", func(c *batchv1.CronJob) { c.Spec.TimeZone = ptr("Nowhere/Land") }), time.Hour, false, "UnknownTimeZone", 0},
 		{"beside another", newCronJob("* * * * *", active("a"), policy(batchv1.AllowConcurrent)), 40 * time.Second, true, "", 0},
 		{"after another", newCronJob("* * * * *", active("a"), policy(batchv1.ForbidConcurrent)), 40 * time.Second, false, "JobAlreadyActive", 0},
