@@ -51,12 +51,16 @@ func New(env controller.Env) (controller.Spec, error) {
 	if err := owner.AddIndex(pods); err != nil {
 		return controller.Spec{}, err
 	}
+	if err := pods.AddIndexers(cache.Indexers{heldIndex: heldFor}); err != nil {
+		return controller.Spec{}, fmt.Errorf("indexing held pods: %w", err)
+	}
 	r := &reconciler{env: env, jobs: jobs.Lister(), store: jobs.Informer().GetIndexer(), pods: pods.GetIndexer(), failures: map[controller.Key]known{}}
 	return controller.Spec{
 		Name: "job", Reconcile: r.reconcile,
 		Watches: []controller.Watch{
 			{Informer: jobs.Informer(), Keys: controller.Self},
 			{Informer: pods, Keys: controller.Owner("Job", r.matching)},
+			{Informer: pods, Keys: orphan},
 		},
 	}, nil
 }
@@ -89,7 +93,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		r.log.Forget(key)
 		r.pace.Forget(key)
 		r.forget(key)
-		return controller.Result{}, nil
+		return controller.Result{}, r.releaseOrphans(ctx, key, nil)
 	}
 	if err != nil {
 		return controller.Result{}, fmt.Errorf("reading job: %w", err)
@@ -101,10 +105,13 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if err != nil {
 		return controller.Result{}, err
 	}
+	if err := r.releaseOrphans(ctx, key, pods); err != nil {
+		return controller.Result{}, err
+	}
 	if Finished(job) {
 		r.pace.Forget(key)
 		r.forget(key)
-		return controller.Result{}, r.release(ctx, job, Leftovers(pods))
+		return controller.Result{}, r.release(ctx, key, Leftovers(pods))
 	}
 	snapshot := Snapshot{Job: job, Pods: pods, Failures: r.remembered(job), Now: r.env.Clock.Now()}
 	plan := NewPlan(snapshot)
@@ -152,7 +159,7 @@ func (r *reconciler) apply(ctx context.Context, s Snapshot, plan Plan) error {
 		for _, n := range plan.Notes {
 			r.env.Events.Event(s.Job, n.Type, n.Reason, n.Message)
 		}
-		written = r.release(ctx, s.Job, plan.Release)
+		written = r.release(ctx, controller.KeyOf(s.Job), plan.Release)
 	}
 	return errors.Join(podset.IgnoreTerminating(created), dropped, stopped, written)
 }
@@ -181,7 +188,7 @@ func (r *reconciler) forget(key controller.Key) {
 
 // drop lets pods go before it deletes them, so that their end is not counted.
 func (r *reconciler) drop(ctx context.Context, job *batchv1.Job, control podset.Control, pods []*corev1.Pod) error {
-	if err := r.release(ctx, job, podset.Select(pods, tracked)); err != nil {
+	if err := r.release(ctx, controller.KeyOf(job), podset.Select(pods, tracked)); err != nil {
 		return err
 	}
 	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error { return control.Delete(ctx, pods[i]) })
@@ -189,7 +196,7 @@ func (r *reconciler) drop(ctx context.Context, job *batchv1.Job, control podset.
 }
 
 // release removes the tracking finalizer.
-func (r *reconciler) release(ctx context.Context, job *batchv1.Job, pods []*corev1.Pod) error {
+func (r *reconciler) release(ctx context.Context, key controller.Key, pods []*corev1.Pod) error {
 	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error {
 		pod := pods[i]
 		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, batchv1.JobTrackingFinalizer)
@@ -201,7 +208,7 @@ func (r *reconciler) release(ctx context.Context, job *batchv1.Job, pods []*core
 			return fmt.Errorf("releasing pod %s: %w", pod.Name, err)
 		}
 		if pod.DeletionTimestamp == nil { // one that was deleted is gone now, and its version is never seen
-			r.log.Wrote(controller.KeyOf(job), r.pods, result)
+			r.log.Wrote(key, r.pods, result)
 		}
 		return nil
 	})
