@@ -155,19 +155,19 @@ func (p *planner) growCurrent() bool {
 // available pods.
 func (p *planner) shrinkOld() bool {
 	least := *p.d.Spec.Replicas - maxUnavailable(p.d)
-	coming := specReplicas(p.current) - p.current.Status.AvailableReplicas
+	coming := specReplicas(p.current) - staying(p.current)
 	spare := sum(p.all(), specReplicas) - least - coming
 	if sum(p.old, specReplicas) == 0 || spare <= 0 {
 		return false
 	}
 	for _, set := range p.old {
-		sick := min(spare, specReplicas(set)-set.Status.AvailableReplicas)
+		sick := min(spare, specReplicas(set)-staying(set))
 		if sick > 0 {
 			p.scale(set, specReplicas(set)-sick)
 			spare -= sick
 		}
 	}
-	spare = sum(p.all(), availableReplicas) - least
+	spare = sum(p.all(), staying) - least
 	for _, set := range p.old {
 		if n := min(spare, specReplicas(set)); n > 0 {
 			p.scale(set, specReplicas(set)-n)

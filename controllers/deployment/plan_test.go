@@ -367,3 +367,29 @@ func TestOnTheWay(t *testing.T) {
 		}
 	}
 }
+
+// A set that was just scaled down still tells of the pods that go. They keep nobody served.
+func TestShrinkCountsNoPodsThatGo(t *testing.T) {
+	w := &world{d: newDeployment(15, intstr.FromInt32(3), intstr.FromInt32(2)), now: epoch()}
+	w.settle(t)
+	w.image("v2")
+	for range 20 {
+		w.step()
+	}
+	w.d.Spec.Replicas = ptr[int32](5)
+	w.d.Generation++
+	w.step()
+	for i, s := range w.sets {
+		s = s.DeepCopy()
+		if s.Status.AvailableReplicas > 0 {
+			s.Status.AvailableReplicas = 13
+		}
+		w.sets[i] = s
+	}
+	for range 20 {
+		w.step()
+	}
+	if n := w.available(); n < 3 {
+		t.Errorf("%d available of 5, 2 may be away", n)
+	}
+}

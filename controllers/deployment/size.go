@@ -22,6 +22,9 @@ func statusReplicas(set *appsv1.ReplicaSet) int32    { return set.Status.Replica
 func availableReplicas(set *appsv1.ReplicaSet) int32 { return set.Status.AvailableReplicas }
 func readyReplicas(set *appsv1.ReplicaSet) int32     { return set.Status.ReadyReplicas }
 
+// staying are a set's available pods but those that it was told to delete: its status may not say so yet.
+func staying(set *appsv1.ReplicaSet) int32 { return min(availableReplicas(set), specReplicas(set)) }
+
 func sum(sets []*appsv1.ReplicaSet, of func(*appsv1.ReplicaSet) int32) int32 {
 	var n int32
 	for _, set := range sets {
