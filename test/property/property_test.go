@@ -42,7 +42,7 @@ func TestWorkloadsSurviveRestarts(t *testing.T) {
 	c := newCluster(t)
 	var number atomic.Int32
 	rapid.Check(t, func(rt *rapid.T) {
-		actions := rapid.SliceOfN(drawAction(), 3, 14).Draw(rt, "actions")
+		actions := drawHistory().Draw(rt, "actions")
 		crashes := rapid.SliceOfN(drawCrash(), 0, 6).Draw(rt, "crashes")
 		stop := supervise(t, c.Plane, crashes)
 		defer stop()
@@ -53,31 +53,6 @@ func TestWorkloadsSurviveRestarts(t *testing.T) {
 		for _, b := range broken {
 			rt.Error(b)
 		}
-	})
-}
-
-func drawCrash() *rapid.Generator[crash] {
-	return rapid.Custom(func(t *rapid.T) crash {
-		return crash{Write: rapid.IntRange(1, 25).Draw(t, "write"), After: rapid.Bool().Draw(t, "after")}
-	})
-}
-
-func drawAction() *rapid.Generator[action] {
-	all := []action{
-		{What: "scale", On: "deployment"}, {What: "image", On: "deployment"}, {What: "strategy", On: "deployment"}, {What: "recreate", On: "deployment"},
-		{What: "scale", On: "statefulset"}, {What: "image", On: "statefulset"}, {What: "partition", On: "statefulset"},
-		{What: "image", On: "daemonset"}, {What: "strategy", On: "daemonset"},
-		{What: "parallelism", On: "job-indexed"}, {What: "parallelism", On: "job-plain"},
-		{What: "end pod", On: "job-indexed"}, {What: "end pod", On: "job-plain"},
-		{What: "silence node"}, {What: "wake node"}, {What: "rest"}, {What: "breathe"},
-	}
-	for _, on := range []string{"deployment", "statefulset", "daemonset", "job-indexed", "job-plain"} {
-		all = append(all, action{What: "delete pod", On: on}, action{What: "evict pod", On: on})
-	}
-	return rapid.Custom(func(t *rapid.T) action {
-		a := rapid.SampledFrom(all).Draw(t, "what")
-		a.N, a.M = rapid.IntRange(0, 4).Draw(t, "n"), rapid.IntRange(0, 4).Draw(t, "m")
-		return a
 	})
 }
 
