@@ -58,7 +58,30 @@ func newCluster(t *testing.T, change func(*controllers.Config)) *cluster {
 			t.Errorf("controllers: %v", err)
 		}
 	})
+	c.awaitUntainted(t)
 	return c
+}
+
+// awaitUntainted waits until the controllers know that the nodes are ready and pods may be placed there.
+func (c *cluster) awaitUntainted(t *testing.T) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(rhythm)
+	defer tick.Stop()
+	for {
+		nodes, err := c.Client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool { return len(n.Spec.Taints) > 0 }) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the nodes stay tainted: %v", nodes.Items)
+		case <-tick.C:
+		}
+	}
 }
 
 // run tells the stories of the files.
