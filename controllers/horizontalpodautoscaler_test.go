@@ -1,14 +1,9 @@
 package controllers_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,73 +15,19 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
-	"k8s.io/utils/clock"
 
 	"skiff/controllers"
 	"skiff/test/control"
 )
 
-// load is a load on the pods of a namespace, shared out among those that run: what serves metrics.k8s.io would show
-// of it. It answers the requests of one client and passes on all others.
-type load struct {
-	milli  atomic.Int64
-	clock  clock.PassiveClock
-	client atomic.Pointer[kubernetes.Clientset]
-}
-
-func (l *load) wrap(next http.RoundTripper) http.RoundTripper { return metered{l, next} }
-
-type metered struct {
-	load *load
-	next http.RoundTripper
-}
-
-func (m metered) RoundTrip(r *http.Request) (*http.Response, error) {
-	place, ours := strings.CutPrefix(r.URL.Path, "/apis/metrics.k8s.io/v1beta1/namespaces/")
-	if !ours {
-		return m.next.RoundTrip(r)
-	}
-	namespace, _, _ := strings.Cut(place, "/")
-	pods, err := m.load.client.Load().CoreV1().Pods(namespace).List(r.Context(), metav1.ListOptions{LabelSelector: r.URL.Query().Get("labelSelector")})
-	if err != nil {
-		return nil, err
-	}
-	list := metricsv1beta1.PodMetricsList{TypeMeta: metav1.TypeMeta{APIVersion: "metrics.k8s.io/v1beta1", Kind: "PodMetricsList"}}
-	for _, p := range pods.Items {
-		each := resource.NewMilliQuantity(m.load.milli.Load()/int64(len(pods.Items)), resource.DecimalSI)
-		list.Items = append(list.Items, metricsv1beta1.PodMetrics{
-			ObjectMeta: metav1.ObjectMeta{Name: p.Name, Namespace: namespace}, Timestamp: metav1.NewTime(m.load.clock.Now()), Window: metav1.Duration{Duration: 15 * time.Second},
-			Containers: []metricsv1beta1.ContainerMetrics{{Name: p.Spec.Containers[0].Name, Usage: corev1.ResourceList{corev1.ResourceCPU: *each}}},
-		})
-	}
-	body, err := json.Marshal(list)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Response{
-		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r,
-	}, nil
-}
-
 // scaling is a cluster whose autoscalers see a load and a clock.
-func scaling(t *testing.T) (*cluster, *load, *control.Clock) {
+func scaling(t *testing.T) (*cluster, *control.Load, *control.Clock) {
 	t.Helper()
 	now := control.NewClock(time.Now())
-	l := &load{clock: now}
+	l := control.NewLoad(now)
+	l.Set("shop", 0)
 	c := newClusterWith(t, func(d *controllers.Deps) {
-		d.Clock = now
-		config := d.ClientConfig
-		d.ClientConfig = func(user string, groups ...string) *rest.Config {
-			cfg := config(user, groups...)
-			if strings.HasSuffix(user, ":horizontal-pod-autoscaler") {
-				cfg.Wrap(l.wrap)
-				l.client.CompareAndSwap(nil, kubernetes.NewForConfigOrDie(config("system:apiserver", "system:masters")))
-			}
-			return cfg
-		}
+		d.Clock, d.ClientConfig = now, l.Behind(d.ClientConfig)
 	}, func(cfg *controllers.Config) {
 		cfg.NodeMonitorGrace, cfg.NodeStartupGrace = 1000*time.Hour, 1000*time.Hour // the node shows that it lives by another clock
 		cfg.Autoscaling.Period = 50 * time.Millisecond                              // rounds follow one another; what they see is up to the clock
@@ -178,7 +119,7 @@ func TestAutoscalerStory(t *testing.T) {
 	}
 	c.scaled("web", 2)
 	now.Jump(10 * time.Minute) // no pod is starting any more
-	load.milli.Store(200)
+	load.Set("shop", 200)
 	created := metav1.NewTime(now.Now().Truncate(time.Second))
 	autoscalers := c.client.AutoscalingV2().HorizontalPodAutoscalers("shop")
 	if _, err := autoscalers.Create(ctx, autoscaler("web", "Deployment", "apps/v1", "web", 8), metav1.CreateOptions{}); err != nil {
@@ -200,7 +141,7 @@ func TestAutoscalerStory(t *testing.T) {
 		t.Errorf("metric %+v", current)
 	}
 
-	load.milli.Store(40)
+	load.Set("shop", 40)
 	c.conditions("web", "AbleToScale=True ScaleDownStabilized: recent recommendations were higher than current one, applying the highest recent recommendation")
 	c.scaled("web", 4)
 	now.Jump(5*time.Minute + time.Second)

@@ -37,6 +37,8 @@ type Plane struct {
 	Client kubernetes.Interface
 	// Hollow are the nodes.
 	Hollow *hollow.Nodes
+	// Load is what autoscalers see.
+	Load *Load
 
 	t     testing.TB
 	clock clock.WithTicker
@@ -52,7 +54,7 @@ func Start(t testing.TB, o Options) *Plane {
 		o.Clock = clock.RealClock{}
 	}
 	s := env.Start(t, env.Options{})
-	p := &Plane{Server: s, Client: kubernetes.NewForConfigOrDie(s.Admin()), t: t, clock: o.Clock}
+	p := &Plane{Server: s, Client: kubernetes.NewForConfigOrDie(s.Admin()), Load: NewLoad(o.Clock), t: t, clock: o.Clock}
 	factory := informers.NewSharedInformerFactory(p.Client, 0)
 	var err error
 	p.Hollow, err = hollow.New(hollow.Config{Count: max(o.Nodes, 1), Version: "v1.37.2"}, hollow.Deps{Client: p.Client, Informers: factory, Clock: o.Clock})
@@ -108,7 +110,7 @@ func (p *Plane) Manager(ctx context.Context, change func(*controllers.Config), w
 	}
 	cert, key := p.PKI.Authority()
 	all, err := controllers.New(cfg, controllers.Deps{
-		ClientConfig: func(user string, groups ...string) *rest.Config { return wrap(p.Config(user, groups...)) },
+		ClientConfig: p.Load.Behind(func(user string, groups ...string) *rest.Config { return wrap(p.Config(user, groups...)) }),
 		Informers:    factory, RootCA: p.PKI.CA(), Tokens: p.Access.Issuer, Authority: &certificates.Authority{Certificate: cert, Key: key}, Clock: p.clock,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
 	"skiff/controllers"
@@ -51,7 +53,7 @@ func newCluster(t *testing.T, change func(*controllers.Config)) *cluster {
 	c.kubeconfig = c.Kubeconfig()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- c.Manager(ctx, change, nil) }()
+	go func() { ended <- c.Manager(ctx, change, quiet) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -84,6 +86,12 @@ func (c *cluster) awaitUntainted(t *testing.T) {
 	}
 }
 
+// quiet keeps what controllers are warned of out of what kubectl in the same process prints.
+func quiet(c *rest.Config) *rest.Config {
+	c.WarningHandler = rest.NoWarnings{}
+	return c
+}
+
 // run tells the stories of the files.
 func (c *cluster) run(t *testing.T, files ...string) {
 	testscript.Run(t, testscript.Params{
@@ -95,7 +103,7 @@ func (c *cluster) run(t *testing.T, files ...string) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock,
+			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad,
 		},
 	})
 }
@@ -143,6 +151,15 @@ func (c *cluster) eventually(ts *testscript.TestScript, neg bool, args []string)
 		case <-tick.C:
 		}
 	}
+}
+
+func (c *cluster) setLoad(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: load MILLICORES")
+	}
+	milli, err := strconv.ParseInt(args[0], 10, 64)
+	ts.Check(err)
+	c.Load.Set(ts.Getenv("NS"), milli)
 }
 
 // TestStories are those that need no time.
