@@ -49,6 +49,7 @@ func (g *Graph) Observe(ref Ref, o metav1.Object) []types.UID {
 		concerned = append(concerned, g.misnamed(n, ref)...)
 	}
 	n.Ref, n.Virtual = ref, false
+	taken := slices.DeleteFunc(slices.Clone(o.GetOwnerReferences()), func(r metav1.OwnerReference) bool { return owned(n.Owners, r.UID) })
 	concerned = append(concerned, g.setOwners(n, o.GetOwnerReferences())...)
 	n.Deleting = o.GetDeletionTimestamp() != nil
 	n.Foreground = n.Deleting && slices.Contains(o.GetFinalizers(), metav1.FinalizerDeleteDependents)
@@ -59,10 +60,21 @@ func (g *Graph) Observe(ref Ref, o metav1.Object) []types.UID {
 	if n.Orphaning && !wasOrphaning {
 		concerned = append(concerned, n.UID)
 	}
-	if !known && len(n.Owners) > 0 { // its owner may have gone before it was seen
-		concerned = append(concerned, g.ownersLost(n)...)
+	if slices.ContainsFunc(taken, func(r metav1.OwnerReference) bool { return g.doubtful(n, r) }) {
+		concerned = append(concerned, n.UID)
 	}
 	return concerned
+}
+
+func owned(refs []metav1.OwnerReference, by types.UID) bool {
+	return slices.ContainsFunc(refs, func(r metav1.OwnerReference) bool { return r.UID == by })
+}
+
+// doubtful answers whether an owner that the object names may be none: it may have gone before it was seen, is going, or
+// is another than the reference says.
+func (g *Graph) doubtful(n *Node, r metav1.OwnerReference) bool {
+	owner := g.nodes[r.UID]
+	return owner == nil || owner.Virtual || owner.Foreground || !names(r, n.Namespace, owner.Ref)
 }
 
 // misnamed answers the dependents that named the owner by other coordinates than its own: to them it is absent.
@@ -70,22 +82,12 @@ func (g *Graph) misnamed(n *Node, actual Ref) []types.UID {
 	var lost []types.UID
 	for _, d := range g.sorted(n) {
 		for _, o := range d.Owners {
-			if o.UID == n.UID && (o.APIVersion != actual.APIVersion || o.Kind != actual.Kind || o.Name != actual.Name) {
+			if o.UID == n.UID && !names(o, d.Namespace, actual) {
 				lost = append(lost, d.UID)
 			}
 		}
 	}
 	return lost
-}
-
-func (g *Graph) ownersLost(n *Node) []types.UID {
-	for _, o := range n.Owners {
-		owner := g.nodes[o.UID]
-		if owner == nil || owner.Virtual || owner.Foreground {
-			return []types.UID{n.UID}
-		}
-	}
-	return nil
 }
 
 // setOwners moves the node among its owners' dependents. Owners that it no longer blocks are concerned.

@@ -50,6 +50,9 @@ func (r *reconciler) ownerState(ctx context.Context, node Node, ref metav1.Owner
 	if ok && !known.Virtual && !known.Deleting && names(ref, node.Namespace, known.Ref) {
 		return Solid, nil
 	}
+	if ok && !known.Virtual && known.Namespace != "" && known.Namespace != node.Namespace {
+		r.tellMisplaced(node, ref)
+	}
 	k, err := r.kind(ref.APIVersion, ref.Kind)
 	if err != nil {
 		return Solid, err
@@ -61,7 +64,6 @@ func (r *reconciler) ownerState(ctx context.Context, node Node, ref metav1.Owner
 	found, err := owner.Get(ctx, ref.Name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		r.tellMisplaced(node, ref, known, ok)
 		return Absent, nil
 	case err != nil:
 		return Solid, fmt.Errorf("reading owner %s %s: %w", ref.Kind, ref.Name, err)
@@ -93,11 +95,8 @@ func namespaceOf(k Kind, node Node) string {
 	return ""
 }
 
-// tellMisplaced warns of an owner that lives in another namespace than its dependent: it counts as absent.
-func (r *reconciler) tellMisplaced(node Node, ref metav1.OwnerReference, known Node, ok bool) {
-	if !ok || known.Virtual || known.Namespace == "" || known.Namespace == node.Namespace {
-		return
-	}
+// tellMisplaced warns of an owner that lives in another namespace than its dependent: to that it isn't there.
+func (r *reconciler) tellMisplaced(node Node, ref metav1.OwnerReference) {
 	about := &corev1.ObjectReference{APIVersion: node.APIVersion, Kind: node.Kind, Namespace: node.Namespace, Name: node.Name, UID: node.UID}
 	r.env.Events.Eventf(about, corev1.EventTypeWarning, "OwnerRefInvalidNamespace",
 		"ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q", ref.APIVersion, ref.Kind, node.Namespace, ref.Name, ref.UID, node.Namespace)

@@ -111,6 +111,50 @@ func TestGraphOwnerOfAnotherName(t *testing.T) {
 	}
 }
 
+// TestGraphTakenOwners has known objects take owners: those that may be none are looked at.
+func TestGraphTakenOwners(t *testing.T) {
+	away := identity("away")
+	away.Namespace = "elsewhere"
+	wrong := ref("owner", false)
+	wrong.Kind = "Other"
+	tests := []struct {
+		name  string
+		taken metav1.OwnerReference
+		want  []types.UID
+	}{
+		{"one that is there", ref("owner", false), nil},
+		{"one that was never seen", ref("unknown", false), []types.UID{"child"}},
+		{"one of another namespace", ref("away", false), []types.UID{"child"}},
+		{"one of another kind", wrong, []types.UID{"child"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := NewGraph()
+			g.Observe(identity("owner"), object("owner", nil))
+			g.Observe(identity("first"), object("first", nil))
+			g.Observe(away, &metav1.ObjectMeta{Name: "away", Namespace: "elsewhere", UID: "away"})
+			g.Observe(identity("child"), object("child", nil, ref("first", false)))
+			if got := g.Observe(identity("child"), object("child", nil, ref("first", false), tt.taken)); !slices.Equal(got, tt.want) {
+				t.Errorf("concerns %v, want %v", got, tt.want)
+			}
+			if got := g.Observe(identity("child"), object("child", nil, ref("first", false), tt.taken)); len(got) > 0 {
+				t.Errorf("the same again concerns %v", got)
+			}
+		})
+	}
+}
+
+// TestGraphOwnerElsewhere sees a child before its owner, which lives in another namespace.
+func TestGraphOwnerElsewhere(t *testing.T) {
+	g := NewGraph()
+	g.Observe(identity("child"), object("child", nil, ref("owner", false)))
+	away := identity("owner")
+	away.Namespace = "elsewhere"
+	if got := g.Observe(away, &metav1.ObjectMeta{Name: "owner", Namespace: "elsewhere", UID: "owner"}); !slices.Equal(got, []types.UID{"child"}) {
+		t.Errorf("concerns %v", got)
+	}
+}
+
 // Whatever happens in whatever order, dependents are the inverse of owners, and nothing is left of what is gone.
 func TestGraphIsConsistent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
