@@ -12,12 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/metadata"
+	"k8s.io/utils/clock"
 )
 
 // content deletes what a namespace holds, of every kind the server knows at that moment.
 type content struct {
 	discovery discovery.DiscoveryInterface
 	objects   metadata.Interface
+	clock     clock.PassiveClock
 }
 
 // kind is one deletable resource.
@@ -28,19 +30,19 @@ type kind struct {
 
 // purge makes one pass. Pods go first: while any is left nothing else is touched, so that what protects or
 // configures a running pod outlives it.
-func (c content) purge(ctx context.Context, namespace string) Findings {
+func (c content) purge(ctx context.Context, ns *corev1.Namespace) Findings {
 	f := Findings{Remaining: map[schema.GroupVersionResource]int{}, Finalizers: map[string]int{}}
 	kinds := c.kinds(&f)
 	isPods := func(k kind) bool { return k.gvr == corev1.SchemeGroupVersion.WithResource("pods") }
 	if i := slices.IndexFunc(kinds, isPods); i >= 0 {
-		c.purgeKind(ctx, namespace, kinds[i], &f)
+		c.purgeKind(ctx, ns, kinds[i], &f)
 		if len(f.Remaining) > 0 || len(f.Deletion) > 0 {
 			return f
 		}
 	}
 	for _, k := range kinds {
 		if !isPods(k) {
-			c.purgeKind(ctx, namespace, k, &f)
+			c.purgeKind(ctx, ns, k, &f)
 		}
 	}
 	return f
@@ -48,20 +50,12 @@ func (c content) purge(ctx context.Context, namespace string) Findings {
 
 func (c content) kinds(f *Findings) []kind {
 	lists, err := discovery.ServerPreferredNamespacedResources(c.discovery)
-	var groups *discovery.ErrGroupDiscoveryFailed
-	switch {
-	case errors.As(err, &groups):
-		for gv, e := range groups.Groups {
-			f.Discovery = append(f.Discovery, fmt.Errorf("%s: %w", gv, e))
-		}
-	case err != nil:
-		f.Discovery = append(f.Discovery, err)
-	}
+	f.Discovery = err
 	var kinds []kind
 	for _, l := range lists {
 		gv, err := schema.ParseGroupVersion(l.GroupVersion)
 		if err != nil {
-			f.GroupVersions = append(f.GroupVersions, err)
+			f.GroupVersions = err
 			continue
 		}
 		for _, r := range l.APIResources {
@@ -73,8 +67,8 @@ func (c content) kinds(f *Findings) []kind {
 	return kinds
 }
 
-func (c content) purgeKind(ctx context.Context, namespace string, k kind, f *Findings) {
-	objects := c.objects.Resource(k.gvr).Namespace(namespace)
+func (c content) purgeKind(ctx context.Context, ns *corev1.Namespace, k kind, f *Findings) {
+	objects := c.objects.Resource(k.gvr).Namespace(ns.Name)
 	left, err := c.left(ctx, objects, k)
 	if err == nil && len(left) > 0 {
 		err = c.delete(ctx, objects, k, left)
@@ -82,8 +76,11 @@ func (c content) purgeKind(ctx context.Context, namespace string, k kind, f *Fin
 			left, err = c.left(ctx, objects, k)
 		}
 	}
-	if err != nil {
-		f.Deletion = append(f.Deletion, fmt.Errorf("deleting %s: %w", k.gvr.GroupResource(), err))
+	if err == nil && Overdue(left, ns.DeletionTimestamp.Time, c.clock.Now()) {
+		err = fmt.Errorf("unexpected items still remain in namespace: %s for gvr: %v", ns.Name, k.gvr)
+	}
+	if err != nil { // users read it in a condition: upstream's words
+		f.Deletion = append(f.Deletion, err)
 	}
 	if len(left) > 0 {
 		f.Remaining[k.gvr] = len(left)

@@ -31,7 +31,7 @@ func New(env controller.Env) (controller.Spec, error) {
 		return controller.Spec{}, fmt.Errorf("building metadata client: %w", err)
 	}
 	namespaces := env.Informers.Core().V1().Namespaces()
-	r := &reconciler{env: env, lister: namespaces.Lister(), content: content{env.Client.Discovery(), objects}}
+	r := &reconciler{env: env, lister: namespaces.Lister(), content: content{env.Client.Discovery(), objects, env.Clock}}
 	return controller.Spec{
 		Name: "namespace", Reconcile: r.reconcile, Workers: workers,
 		Watches: []controller.Watch{{Informer: namespaces.Informer(), Keys: terminating}},
@@ -60,7 +60,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if err != nil {
 		return controller.Result{}, ignoreGone(err)
 	}
-	findings := r.content.purge(ctx, ns.Name)
+	findings := r.content.purge(ctx, ns)
 	if ns, err = r.report(ctx, ns, findings); err != nil {
 		return controller.Result{}, ignoreGone(err)
 	}
