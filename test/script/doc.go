@@ -6,6 +6,7 @@
 //
 //	kubectl ARG...                 kubectl itself, in the script's namespace
 //	eventually PATTERN CMD...      again and again until CMD succeeds and its output matches
+//	let NAME CMD...                sets $NAME to what CMD prints
 //	clock +DURATION                lets time pass at once
 //	load MILLICORES                has the pods of the namespace use so much CPU together, as autoscalers see it
 //	clock dst ZONE spring|autumn D goes to D before the zone's next change, whose day is then $DAY

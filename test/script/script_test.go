@@ -103,7 +103,7 @@ func (c *cluster) run(t *testing.T, files ...string) {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad,
+			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad, "let": c.let,
 		},
 	})
 }
@@ -127,6 +127,17 @@ func (c *cluster) kubectl(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil != neg {
 		ts.Fatalf("kubectl %s: %v\n%s%s", strings.Join(args, " "), err, out, errs)
 	}
+}
+
+func (c *cluster) let(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || args[1] != "kubectl" {
+		ts.Fatalf("usage: let NAME kubectl ARG...")
+	}
+	out, errs, err := c.call(ts, args[2:])
+	if err != nil {
+		ts.Fatalf("kubectl %s: %v\n%s", strings.Join(args[2:], " "), err, errs)
+	}
+	ts.Setenv(args[0], strings.TrimSpace(out))
 }
 
 func (c *cluster) eventually(ts *testscript.TestScript, neg bool, args []string) {
