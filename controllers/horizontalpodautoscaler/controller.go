@@ -22,6 +22,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/kinds"
 	"skiff/controllers/internal/written"
 )
 
@@ -74,7 +75,7 @@ type reconciler struct {
 // New declares the controller.
 func New(env controller.Env, cfg Config) (controller.Spec, error) {
 	autoscalers, pods := env.Informers.Autoscaling().V2().HorizontalPodAutoscalers(), env.Informers.Core().V1().Pods()
-	known := newKinds(env)
+	known := kinds.New(env)
 	target, err := newTarget(env, known)
 	if err != nil {
 		return controller.Spec{}, err

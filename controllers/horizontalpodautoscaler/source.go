@@ -21,6 +21,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/kinds"
 )
 
 // customWindow is what a sample of a custom metric that does not say is taken to be an average of.
@@ -28,14 +29,14 @@ const customWindow = time.Minute
 
 // source reads metrics from the three metrics APIs, whoever serves them.
 type source struct {
-	kinds    *kinds
+	kinds    *kinds.Kinds
 	resource resourceclient.PodMetricsesGetter
 	custom   custom_metrics.CustomMetricsClient
 	external external_metrics.ExternalMetricsClient
 	versions *versions
 }
 
-func newSource(env controller.Env, known *kinds, period time.Duration) (*source, error) {
+func newSource(env controller.Env, known *kinds.Kinds, period time.Duration) (*source, error) {
 	cfg := controller.Unlimited(env.Config)
 	resource, err := resourceclient.NewForConfig(cfg)
 	if err != nil {
@@ -99,7 +100,7 @@ func (s *source) selected(ctx context.Context, id autoscalingv2.MetricIdentifier
 		return Reading{Err: selectorError{err}}
 	}
 	r, err := read(by)
-	if meta.IsNoMatchError(err) && s.kinds.renew(ctx) {
+	if meta.IsNoMatchError(err) && s.kinds.Renew(ctx) {
 		r, err = read(by)
 	}
 	r.Err = err

@@ -26,6 +26,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/kinds"
 )
 
 // answers are what a server of metrics says, by path.
@@ -70,7 +71,7 @@ func metered(t *testing.T) *source {
 	t.Cleanup(server.Close)
 	cfg := &rest.Config{Host: server.URL}
 	env := controller.Env{Client: kubernetes.NewForConfigOrDie(cfg), Config: cfg, Clock: testclock.NewFakeClock(epoch())}
-	s, err := newSource(env, newKinds(env), 15*time.Second)
+	s, err := newSource(env, kinds.New(env), 15*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

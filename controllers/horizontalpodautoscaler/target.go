@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -13,56 +11,22 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/scale"
-	"k8s.io/utils/clock"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/kinds"
 )
-
-// renewal is how long what discovery said is believed at least, however many unknown kinds are asked for.
-const renewal = 30 * time.Second
-
-// kinds knows the server's kinds. It asks again when one is unknown: a custom resource may have come since.
-type kinds struct {
-	*restmapper.DeferredDiscoveryRESTMapper
-	clock clock.PassiveClock
-	mu    sync.Mutex
-	asked time.Time
-}
-
-func newKinds(env controller.Env) *kinds {
-	return &kinds{
-		DeferredDiscoveryRESTMapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(env.Client.Discovery())),
-		clock:                       env.Clock,
-	}
-}
-
-// renew forgets what discovery said, unless that was done lately.
-func (k *kinds) renew(ctx context.Context) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.asked.IsZero() && k.clock.Since(k.asked) < renewal {
-		return false
-	}
-	k.asked = k.clock.Now()
-	k.ResetWithContext(ctx)
-	return true
-}
 
 // target reads and writes what autoscalers scale.
 type target struct {
-	kinds  *kinds
+	kinds  *kinds.Kinds
 	scales scale.ScalesGetter
 }
 
-func newTarget(env controller.Env, known *kinds) (*target, error) {
-	resolver := scale.NewDiscoveryScaleKindResolver(env.Client.Discovery())
-	scales, err := scale.NewForConfig(controller.Unlimited(env.Config), known, dynamic.LegacyAPIPathResolverFunc, resolver)
+func newTarget(env controller.Env, known *kinds.Kinds) (*target, error) {
+	scales, err := known.Scales(env)
 	if err != nil {
-		return nil, fmt.Errorf("building client of scales: %w", err)
+		return nil, err
 	}
 	return &target{kinds: known, scales: scales}, nil
 }
@@ -79,14 +43,14 @@ func (t *target) find(ctx context.Context, a *autoscalingv2.HorizontalPodAutosca
 	for {
 		mappings, err := t.kinds.RESTMappingsWithContext(ctx, kind)
 		switch {
-		case meta.IsNoMatchError(err) && t.kinds.renew(ctx):
+		case meta.IsNoMatchError(err) && t.kinds.Renew(ctx):
 			continue
 		case err != nil:
 			return nil, of, err, fmt.Errorf("unable to determine resource for scale target reference: %w", err)
 		}
 		found, of, err = t.first(ctx, a.Namespace, ref.Name, mappings)
 		switch {
-		case apierrors.IsNotFound(err) && t.kinds.renew(ctx): // the kind may have moved to another resource
+		case apierrors.IsNotFound(err) && t.kinds.Renew(ctx): // the kind may have moved to another resource
 		case err != nil:
 			return nil, of, err, fmt.Errorf("failed to query scale subresource for %s: %w", Reference(a), err)
 		default:
