@@ -3,7 +3,6 @@ package disruption
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	listers "k8s.io/client-go/listers/policy/v1"
+	"k8s.io/klog/v2"
 
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/internal/podset"
@@ -34,9 +34,12 @@ type reconciler struct {
 // New declares the controller.
 func New(env controller.Env) (controller.Spec, error) {
 	budgets, pods := env.Informers.Policy().V1().PodDisruptionBudgets(), env.Informers.Core().V1().Pods()
+	owners, err := newOwners(env)
+	if err != nil {
+		return controller.Spec{}, err
+	}
 	r := &reconciler{
-		env: env, budgets: budgets.Lister(), pods: pods.Lister(), store: budgets.Informer().GetIndexer(),
-		owners: newOwners(env.Informers),
+		env: env, budgets: budgets.Lister(), pods: pods.Lister(), store: budgets.Informer().GetIndexer(), owners: owners,
 	}
 	return controller.Spec{
 		Name: "disruption", Reconcile: r.reconcile,
@@ -80,44 +83,63 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if err != nil {
 		return controller.Result{}, fmt.Errorf("reading budget: %w", err)
 	}
-	status, again, err := r.status(ctx, budget)
+	s, err := r.snapshot(ctx, budget)
 	if err != nil {
-		r.env.Events.Eventf(budget, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", err)
-		return controller.Result{}, errors.Join(err, r.write(ctx, budget, Failed(budget, err)))
+		return controller.Result{}, r.fail(ctx, budget, err)
+	}
+	if err := r.withdraw(ctx, s); err != nil {
+		return controller.Result{}, err
+	}
+	status, again, err := Status(s)
+	if err != nil {
+		return controller.Result{}, r.fail(ctx, budget, err)
 	}
 	return controller.Result{RequeueAfter: again}, r.write(ctx, budget, status)
 }
 
-func (r *reconciler) status(ctx context.Context, budget *policyv1.PodDisruptionBudget) (policyv1.PodDisruptionBudgetStatus, time.Duration, error) {
+// fail shows why nothing may be disrupted; the next change of the budget or its pods is the next attempt.
+func (r *reconciler) fail(ctx context.Context, budget *policyv1.PodDisruptionBudget, cause error) error {
+	klog.FromContext(ctx).V(2).Info("Could not tell what a budget allows", "error", cause)
+	return r.write(ctx, budget, Failed(budget, cause))
+}
+
+func (r *reconciler) snapshot(ctx context.Context, budget *policyv1.PodDisruptionBudget) (Snapshot, error) {
 	s := Snapshot{Budget: budget, Now: r.env.Clock.Now()}
 	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
-	if err != nil {
-		return budget.Status, 0, fmt.Errorf("reading selector: %w", err)
+	if err == nil {
+		s.Pods, err = r.pods.Pods(budget.Namespace).List(selector)
 	}
-	if s.Pods, err = r.pods.Pods(budget.Namespace).List(selector); err != nil {
-		return budget.Status, 0, fmt.Errorf("listing pods: %w", err)
+	if err != nil {
+		r.env.Events.Eventf(budget, corev1.EventTypeWarning, "NoPods", "Failed to get pods: %v", err)
+		return s, err
 	}
 	if len(s.Pods) == 0 {
 		r.env.Events.Event(budget, corev1.EventTypeNormal, "NoPods", "No matching pods found")
 	}
 	if usesScale(budget) {
 		var unmanaged []string
-		if s.Scale, unmanaged, err = r.owners.scale(s.Pods); err != nil {
-			return budget.Status, 0, err
+		if s.Scale, unmanaged, err = r.owners.total(ctx, s.Pods); err != nil {
+			r.env.Events.Eventf(budget, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", err)
+			return s, err
 		}
 		if len(unmanaged) > 0 {
 			r.env.Events.Eventf(budget, corev1.EventTypeWarning, "UnmanagedPods", "Pods selected by this PodDisruptionBudget (selector: %v) were found "+
 				"to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. "+
-				"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", selector)
+				"To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.", budget.Spec.Selector)
 		}
 	}
+	return s, nil
+}
+
+// withdraw tells of evicted pods that weren't deleted that they are not about to go.
+func (r *reconciler) withdraw(ctx context.Context, s Snapshot) error {
 	for _, p := range Overdue(s) {
-		r.env.Events.Eventf(p, corev1.EventTypeWarning, "NotDeleted", "Pod was expected by PDB %s/%s to be deleted but it wasn't", budget.Namespace, budget.Name)
+		r.env.Events.Eventf(p, corev1.EventTypeWarning, "NotDeleted", "Pod was expected by PDB %s/%s to be deleted but it wasn't", s.Budget.Namespace, s.Budget.Name)
 		if err := r.clearTarget(ctx, p); err != nil {
-			return budget.Status, 0, err
+			return err
 		}
 	}
-	return Status(s)
+	return nil
 }
 
 // clearTarget withdraws the announcement that an evicted pod is about to go.

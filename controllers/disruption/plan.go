@@ -113,10 +113,9 @@ func healthy(pods []*corev1.Pod, disrupted map[string]metav1.Time) int32 {
 	return n
 }
 
-// Failed answers the status of a budget that could not be computed: nothing may be disrupted.
+// Failed answers the status of a budget that could not be computed: nothing may be disrupted. The generation isn't observed.
 func Failed(b *policyv1.PodDisruptionBudget, cause error) policyv1.PodDisruptionBudgetStatus {
 	status := *b.Status.DeepCopy()
-	status.ObservedGeneration = b.Generation
 	status.DisruptionsAllowed = 0
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 		Type: policyv1.DisruptionAllowedCondition, Status: metav1.ConditionFalse, Reason: policyv1.SyncFailedReason,

@@ -1,6 +1,7 @@
 package disruption
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -72,5 +73,17 @@ func TestDisruptedPodsCountAsGoneForAWhile(t *testing.T) {
 	s.Now = epoch().Add(2 * time.Minute)
 	if got, again, _ := Status(s); got.DisruptionsAllowed != 1 || again != 0 || len(Overdue(s)) != 1 {
 		t.Errorf("after its time: %+v, again in %s", got, again)
+	}
+}
+
+func TestFailed(t *testing.T) {
+	b := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
+	b.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: 1, DisruptionsAllowed: 3, CurrentHealthy: 4}
+	got := Failed(b, errors.New("no idea"))
+	if got.ObservedGeneration != 1 || got.DisruptionsAllowed != 0 || got.CurrentHealthy != 4 {
+		t.Errorf("%+v", got)
+	}
+	if c := got.Conditions[0]; c.Status != metav1.ConditionFalse || c.Reason != "SyncFailed" || c.Message != "no idea" || c.ObservedGeneration != 1 {
+		t.Errorf("%+v", c)
 	}
 }
