@@ -99,15 +99,20 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	}
 	if !known {
 		r.env.Events.Eventf(node, corev1.EventTypeNormal, "RegisteredNode", "Node %s event: Registered Node %s in Controller", node.Name, node.Name)
+		r.remember(node.Name, Health{})
 	}
 	plan := NewPlan(snapshot)
 	if err := r.apply(ctx, node, plan); err != nil {
 		return controller.Result{}, err
 	}
-	r.mu.Lock()
-	r.health[node.Name] = plan.Health
-	r.mu.Unlock()
+	r.remember(node.Name, plan.Health)
 	return controller.Result{RequeueAfter: plan.After}, nil
+}
+
+func (r *reconciler) remember(node string, h Health) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.health[node] = h
 }
 
 func (r *reconciler) forget(key controller.Key) {
