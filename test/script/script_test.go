@@ -92,9 +92,25 @@ func quiet(c *rest.Config) *rest.Config {
 	return c
 }
 
-// run tells the stories of the files.
-func (c *cluster) run(t *testing.T, files ...string) {
-	testscript.Run(t, testscript.Params{
+// run tells the stories of the files beside one another.
+func (c *cluster) run(t *testing.T, files ...string) { testscript.Run(t, c.params(files...)) }
+
+// alone is a test whose stories run in it, not beside other tests: who waits for a turn must not wait for its own stories.
+type alone struct{ *testing.T }
+
+// Parallel does nothing.
+func (t alone) Parallel() {}
+
+// Run runs a story.
+func (t alone) Run(name string, f func(testscript.T)) {
+	t.T.Run(name, func(t *testing.T) { f(alone{t}) })
+}
+
+// Verbose says whether all output is wanted.
+func (t alone) Verbose() bool { return testing.Verbose() }
+
+func (c *cluster) params(files ...string) testscript.Params {
+	return testscript.Params{
 		Files: files,
 		Setup: func(e *testscript.Env) error {
 			name := "story-" + strings.TrimPrefix(filepath.Base(e.WorkDir), "script-")
@@ -105,7 +121,7 @@ func (c *cluster) run(t *testing.T, files ...string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad, "let": c.let,
 		},
-	})
+	}
 }
 
 func (c *cluster) call(ts *testscript.TestScript, args []string) (stdout, stderr string, err error) {
@@ -199,7 +215,7 @@ func TestClockStories(t *testing.T) {
 			if strings.HasPrefix(name, "node") {
 				change = nil
 			}
-			newCluster(t, change).run(t, file)
+			testscript.RunT(alone{t}, newCluster(t, change).params(file))
 		})
 	}
 }
