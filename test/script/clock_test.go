@@ -36,6 +36,15 @@ func (c *cluster) setClock(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func (c *cluster) setTime(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: time NAME DURATION")
+	}
+	d, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], c.clock.Now().Add(d).UTC().Format(time.RFC3339))
+}
+
 // pass lets d pass, in steps between which nodes that aren't silent renew their leases.
 func (c *cluster) pass(d time.Duration) error {
 	if d > small {

@@ -9,5 +9,6 @@
 //	let NAME CMD...                sets $NAME to what CMD prints
 //	clock +DURATION                lets time pass at once
 //	load MILLICORES                has the pods of the namespace use so much CPU together, as autoscalers see it
+//	time NAME DURATION             sets $NAME to what the clock shows after DURATION
 //	clock dst ZONE spring|autumn D goes to D before the zone's next change, whose day is then $DAY
 package script

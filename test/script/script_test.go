@@ -119,7 +119,7 @@ func (c *cluster) params(files ...string) testscript.Params {
 			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad, "let": c.let,
+			"kubectl": c.kubectl, "eventually": c.eventually, "clock": c.setClock, "load": c.setLoad, "let": c.let, "time": c.setTime,
 		},
 	}
 }
