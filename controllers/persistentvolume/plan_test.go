@@ -238,6 +238,9 @@ func TestPlanVolume(t *testing.T) {
 	path := func(v *corev1.PersistentVolume) {
 		v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}}
 	}
+	temporary := func(v *corev1.PersistentVolume) {
+		v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/tmp/data"}}
+	}
 	local := func(v *corev1.PersistentVolume) {
 		v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/data"}}
 	}
@@ -260,7 +263,8 @@ func TestPlanVolume(t *testing.T) {
 		"deleted by another": {volume: aVolume("v", of("1"), local, policy(remove), marked(by, "skiff.dev/local-path")), phase: corev1.VolumeReleased},
 		"migrated":           {volume: aVolume("v", of("1"), path, policy(remove), marked("pv.kubernetes.io/migrated-to", "x")), phase: corev1.VolumeReleased},
 		"failed before":      {volume: aVolume("v", of("1"), policy(remove), in(corev1.VolumeFailed))},
-		"host path":          {volume: aVolume("v", of("1"), path, policy(remove)), phase: corev1.VolumeFailed, event: `VolumeFailedDelete: error getting deleter volume plugin for volume "v": no deletable volume plugin matched`},
+		"host path":          {volume: aVolume("v", of("1"), path, policy(remove)), phase: corev1.VolumeFailed, event: "VolumeFailedDelete: host_path deleter only supports /tmp/.+ but received provided /data"},
+		"temporary path":     {volume: aVolume("v", of("1"), temporary, policy(remove)), phase: corev1.VolumeFailed, event: `VolumeFailedDelete: error getting deleter volume plugin for volume "v": no deletable volume plugin matched`},
 		"local":              {volume: aVolume("v", of("1"), local, policy(remove)), phase: corev1.VolumeFailed, event: `VolumeFailedDelete: error getting deleter volume plugin for volume "v": no volume plugin matched`},
 		"driver gone":        {volume: aVolume("v", of("1"), policy(remove), marked(by, "kubernetes.io/glusterfs")), phase: corev1.VolumeFailed, event: "VolumeFailedDelete: no volume plugin matched name: kubernetes.io/glusterfs"},
 		"recycled":           {volume: aVolume("v", of("1"), policy(corev1.PersistentVolumeReclaimRecycle)), phase: corev1.VolumeFailed, event: "VolumeFailedRecycle: No recycler plugin found for the volume!"},

@@ -2,6 +2,7 @@ package persistentvolume
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,10 +99,18 @@ func undeletable(volume *corev1.PersistentVolume) error {
 		return missing(by, "deletable")
 	case source.CSI != nil:
 		return nil
+	case source.HostPath != nil && !temporary(source.HostPath.Path):
+		return fmt.Errorf("host_path deleter only supports /tmp/.+ but received provided %s", source.HostPath.Path)
 	}
 	why := errNoDriver
 	if source.HostPath != nil || source.NFS != nil {
 		why = missing(hostPath, "deletable")
 	}
 	return fmt.Errorf("error getting deleter volume plugin for volume %q: %w", volume.Name, why)
+}
+
+// temporary answers whether the path is one that the driver of host paths would delete.
+func temporary(path string) bool {
+	_, rest, found := strings.Cut(path, "/tmp/")
+	return found && rest != ""
 }
