@@ -220,7 +220,9 @@ func TestClockStories(t *testing.T) {
 	}
 }
 
-// patient keeps nodes from being taken for silent when time jumps.
+// patient keeps nodes from being taken for silent when time jumps, and autoscalers from waiting long for a round that time
+// jumped over while they had the last one.
 func patient(cfg *controllers.Config) {
 	cfg.NodeMonitorGrace, cfg.NodeStartupGrace = 1e6*time.Hour, 1e6*time.Hour
+	cfg.Autoscaling.Period = 3 * time.Second
 }
