@@ -130,11 +130,11 @@ func ending(d Doomed, now time.Time) ([]byte, error) {
 	if podset.Finished(d.Pod) {
 		return nil, nil
 	}
-	status := map[string]any{"phase": corev1.PodFailed}
+	status := map[string]any{"phase": corev1.PodFailed, "observedGeneration": d.Pod.Generation}
 	if d.Reason != "" {
 		status["conditions"] = []corev1.PodCondition{{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: d.Reason, Message: d.Message,
-			LastTransitionTime: metav1.NewTime(now),
+			LastTransitionTime: metav1.NewTime(now), ObservedGeneration: d.Pod.Generation,
 		}}
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": d.Pod.UID}, "status": status})

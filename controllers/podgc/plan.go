@@ -1,6 +1,7 @@
 package podgc
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -63,12 +64,29 @@ func finished(pods []*corev1.Pod) []Doomed {
 	if len(done) <= Threshold {
 		return nil
 	}
-	slices.SortStableFunc(done, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	slices.SortFunc(done, func(a, b *corev1.Pod) int {
+		return cmp.Or(-compare(evicted(a), evicted(b)), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
 	var plan []Doomed
 	for _, p := range done[:len(done)-Threshold] {
 		plan = append(plan, Doomed{Pod: p})
 	}
 	return plan
+}
+
+// evicted answers whether a node drove the pod away: such pods go first, for they may be many.
+func evicted(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodFailed && pod.Status.Reason == "Evicted"
+}
+
+func compare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // outOfService answers whether an administrator has declared a node that is not ready as shut down.

@@ -52,3 +52,16 @@ func TestOldestFinishedGoFirst(t *testing.T) {
 		t.Errorf("%d pods", len(plan))
 	}
 }
+
+func TestEvictedGoBeforeOlderFinished(t *testing.T) {
+	s := Snapshot{Now: epoch(), Nodes: map[string]*corev1.Node{"here": {}}}
+	for i := range Threshold + 1 {
+		p := pod(fmt.Sprint(i), "here", corev1.PodFailed, false)
+		p.CreationTimestamp = metav1.NewTime(epoch().Add(-time.Duration(i) * time.Second))
+		s.Pods = append(s.Pods, p)
+	}
+	s.Pods[7].Status.Reason = "Evicted"
+	if plan := NewPlan(s); len(plan) != 1 || plan[0].Pod.Name != "7" {
+		t.Errorf("%d pods, %s first", len(plan), plan[0].Pod.Name)
+	}
+}

@@ -66,7 +66,9 @@ func (r *reconciler) ofPod(before, after metav1.Object) []controller.Key {
 	return []controller.Key{controller.KeyOf(pod)}
 }
 
-func sameToleration(a, b corev1.Toleration) bool { return a.MatchToleration(&b) && seconds(a) == seconds(b) }
+func sameToleration(a, b corev1.Toleration) bool {
+	return a.MatchToleration(&b) && seconds(a) == seconds(b)
+}
 
 func seconds(t corev1.Toleration) int64 {
 	if t.TolerationSeconds == nil {
@@ -158,6 +160,7 @@ func (r *reconciler) evict(ctx context.Context, pod *corev1.Pod) error {
 		"status": map[string]any{"conditions": []corev1.PodCondition{{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager",
 			Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(r.env.Clock.Now()),
+			ObservedGeneration: pod.Generation,
 		}}},
 	})
 	if err != nil {
