@@ -36,6 +36,7 @@ import (
 	"skiff/controllers/serviceaccount"
 	"skiff/controllers/serviceaccounttoken"
 	"skiff/controllers/servicecidr"
+	"skiff/controllers/staledisruption"
 	"skiff/controllers/statefulset"
 	"skiff/controllers/storageversionmigrator"
 	"skiff/controllers/tainteviction"
@@ -77,6 +78,7 @@ func list(cfg Config, deps Deps) []entry {
 		{"node-controller", "taint-eviction-controller", tainteviction.New},
 		{"pod-garbage-collector", "pod-garbage-collector", podgc.New},
 		{"disruption-controller", "controllermanager", disruption.New},
+		{"disruption-controller", "controllermanager", staledisruption.New},
 		{"endpoint-controller", "endpoint-controller", endpoints.New},
 		{"clusterrole-aggregation-controller", "clusterrole-aggregation-controller", clusterroleaggregation.New},
 		{"ttl-after-finished-controller", "ttl-after-finished-controller", ttlafterfinished.New},

@@ -4,7 +4,6 @@ package disruption
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -12,13 +11,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	listers "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/klog/v2"
 
 	"skiff/controllers/internal/controller"
-	"skiff/controllers/internal/podset"
 	"skiff/controllers/internal/written"
 )
 
@@ -87,8 +84,8 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if err != nil {
 		return controller.Result{}, r.fail(ctx, budget, err)
 	}
-	if err := r.withdraw(ctx, s); err != nil {
-		return controller.Result{}, err
+	for _, p := range Overdue(s) {
+		r.env.Events.Eventf(p, corev1.EventTypeWarning, "NotDeleted", "Pod was expected by PDB %s/%s to be deleted but it wasn't", budget.Namespace, budget.Name)
 	}
 	status, again, err := Status(s)
 	if err != nil {
@@ -129,32 +126,6 @@ func (r *reconciler) snapshot(ctx context.Context, budget *policyv1.PodDisruptio
 		}
 	}
 	return s, nil
-}
-
-// withdraw tells of evicted pods that weren't deleted that they are not about to go.
-func (r *reconciler) withdraw(ctx context.Context, s Snapshot) error {
-	for _, p := range Overdue(s) {
-		r.env.Events.Eventf(p, corev1.EventTypeWarning, "NotDeleted", "Pod was expected by PDB %s/%s to be deleted but it wasn't", s.Budget.Namespace, s.Budget.Name)
-		if err := r.clearTarget(ctx, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// clearTarget withdraws the announcement that an evicted pod is about to go.
-func (r *reconciler) clearTarget(ctx context.Context, pod *corev1.Pod) error {
-	c := podset.Condition(pod, corev1.DisruptionTarget)
-	if c == nil || c.Status != corev1.ConditionTrue {
-		return nil
-	}
-	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"status":{"conditions":[{"type":%q,"status":%q,"lastTransitionTime":%q}]}}`,
-		pod.UID, corev1.DisruptionTarget, corev1.ConditionFalse, r.env.Clock.Now().UTC().Format(time.RFC3339))
-	_, err := r.env.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("clearing the disruption target: %w", err)
-	}
-	return nil
 }
 
 func (r *reconciler) write(ctx context.Context, budget *policyv1.PodDisruptionBudget, status policyv1.PodDisruptionBudgetStatus) error {
