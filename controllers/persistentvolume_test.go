@@ -267,7 +267,7 @@ func TestReclaimStory(t *testing.T) {
 	if err := c.client.CoreV1().PersistentVolumeClaims("shop").Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const why = `error getting deleter volume plugin for volume "path": no deletable volume plugin matched`
+	const why = "host_path deleter only supports /tmp/.+ but received provided /data"
 	if v := c.volumePhase("path", corev1.VolumeFailed); v.Status.Message != why {
 		t.Errorf("status %+v", v.Status)
 	}
