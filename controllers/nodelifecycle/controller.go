@@ -20,6 +20,7 @@ import (
 	coordinationlisters "k8s.io/client-go/listers/coordination/v1"
 	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	topology "k8s.io/component-helpers/node/topology"
 
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/internal/podset"
@@ -43,6 +44,9 @@ type reconciler struct {
 
 	mu     sync.Mutex
 	health map[string]Health
+	// unready are the nodes whose fate depends on the others'.
+	unready map[string]bool
+	pace    pace
 }
 
 // New declares the controller.
@@ -54,7 +58,8 @@ func New(env controller.Env, grace Grace) (controller.Spec, error) {
 	}
 	r := &reconciler{
 		env: env, grace: grace, nodes: nodes.Lister(), store: nodes.Informer().GetIndexer(),
-		leases: leases.Lister().Leases(corev1.NamespaceNodeLease), pods: pods.GetIndexer(), health: map[string]Health{},
+		leases: leases.Lister().Leases(corev1.NamespaceNodeLease), pods: pods.GetIndexer(),
+		health: map[string]Health{}, unready: map[string]bool{}, pace: pace{},
 	}
 	return controller.Spec{
 		Name: "nodelifecycle", Reconcile: r.reconcile,
@@ -65,13 +70,31 @@ func New(env controller.Env, grace Grace) (controller.Spec, error) {
 	}, nil
 }
 
-// ofNode also tells of nodes that come and go.
+// ofNode also tells of nodes that go, and asks for all that aren't ready when there is one more, or one less, that is.
 func (r *reconciler) ofNode(before, after metav1.Object) []controller.Key {
-	node, _ := before.(*corev1.Node)
-	if after == nil && node != nil {
-		r.env.Events.Eventf(node, corev1.EventTypeNormal, "RemovingNode", "Node %s event: Removing Node %s from Controller", node.Name, node.Name)
+	old, _ := before.(*corev1.Node)
+	node, _ := after.(*corev1.Node)
+	if after == nil && old != nil {
+		r.env.Events.Eventf(old, corev1.EventTypeNormal, "RemovingNode", "Node %s event: Removing Node %s from Controller", old.Name, old.Name)
 	}
-	return controller.Self(before, after)
+	keys := controller.Self(before, after)
+	if isReady(old) == isReady(node) {
+		return keys
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.unready {
+		keys = append(keys, controller.Key{Name: name})
+	}
+	return keys
+}
+
+func isReady(node *corev1.Node) bool {
+	if node == nil {
+		return false
+	}
+	c := ready(node.Status.Conditions)
+	return c != nil && c.Status == corev1.ConditionTrue
 }
 
 func ofLease(_, after metav1.Object) []controller.Key {
@@ -101,18 +124,62 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		r.env.Events.Eventf(node, corev1.EventTypeNormal, "RegisteredNode", "Node %s event: Registered Node %s in Controller", node.Name, node.Name)
 		r.remember(node.Name, Health{})
 	}
-	plan := NewPlan(snapshot)
+	plan, err := r.plan(snapshot)
+	if err != nil {
+		return controller.Result{}, err
+	}
 	if err := r.apply(ctx, node, plan); err != nil {
+		if plan.Drives {
+			r.spare(node)
+		}
 		return controller.Result{}, err
 	}
 	r.remember(node.Name, plan.Health)
 	return controller.Result{RequeueAfter: plan.After}, nil
 }
 
+// plan looks at the other nodes only for one that is not ready, and gives nodes up one after the other.
+func (r *reconciler) plan(s Snapshot) (Plan, error) {
+	plan := NewPlan(s)
+	if plan.Ready {
+		return plan, nil
+	}
+	all, err := r.nodes.List(labels.Everything())
+	if err != nil {
+		return plan, fmt.Errorf("listing nodes: %w", err)
+	}
+	zones, key := Zones(all), topology.GetZoneKey(s.Node)
+	s.Down, s.Held = Down(zones), plan.Conditions != nil // those are written first
+	var again time.Duration
+	if plan = NewPlan(s); plan.Drives {
+		r.mu.Lock()
+		wait, ok := r.pace.take(key, zones[key], s.Now)
+		r.mu.Unlock()
+		if !ok {
+			s.Held, again = true, wait
+			plan = NewPlan(s)
+		}
+	}
+	if again > 0 {
+		plan.After = again
+	}
+	return plan, nil
+}
+
+// spare lets another node of the zone be given up instead of one that could not be.
+func (r *reconciler) spare(node *corev1.Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pace, topology.GetZoneKey(node))
+}
+
 func (r *reconciler) remember(node string, h Health) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.health[node] = h
+	if delete(r.unready, node); h.Ready != corev1.ConditionTrue {
+		r.unready[node] = true
+	}
 }
 
 func (r *reconciler) forget(key controller.Key) {
@@ -120,6 +187,7 @@ func (r *reconciler) forget(key controller.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.health, key.Name)
+	delete(r.unready, key.Name)
 }
 
 func (r *reconciler) snapshot(node *corev1.Node) (Snapshot, bool, error) {
@@ -130,15 +198,6 @@ func (r *reconciler) snapshot(node *corev1.Node) (Snapshot, bool, error) {
 	}
 	if err == nil && lease.Spec.RenewTime != nil {
 		s.Renewed = *lease.Spec.RenewTime
-	}
-	all, err := r.nodes.List(labels.Everything())
-	if err != nil {
-		return s, false, fmt.Errorf("listing nodes: %w", err)
-	}
-	s.Down = true
-	for _, n := range all {
-		c := ready(n.Status.Conditions)
-		s.Down = s.Down && (c == nil || c.Status != corev1.ConditionTrue)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,11 +222,13 @@ func (r *reconciler) apply(ctx context.Context, node *corev1.Node, plan Plan) er
 			return err
 		}
 	}
+	if plan.NotReady {
+		if err := r.markPods(ctx, node); err != nil {
+			return err
+		}
+	}
 	if plan.Transition {
 		r.env.Events.Eventf(node, corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: %s", node.Name, "NodeNotReady")
-	}
-	if plan.NotReady {
-		return r.markPods(ctx, node)
 	}
 	return nil
 }
@@ -208,7 +269,7 @@ func (r *reconciler) markPods(ctx context.Context, node *corev1.Node) error {
 			continue
 		}
 		patch := map[string]any{
-			"metadata": map[string]any{"uid": pod.UID},
+			"metadata": map[string]any{"uid": pod.UID, "resourceVersion": pod.ResourceVersion}, // once, however old the cache is
 			"status": map[string]any{"conditions": []corev1.PodCondition{{
 				Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(r.env.Clock.Now()),
 				Reason: podset.Condition(pod, corev1.PodReady).Reason, Message: podset.Condition(pod, corev1.PodReady).Message,
@@ -219,7 +280,10 @@ func (r *reconciler) markPods(ctx context.Context, node *corev1.Node) error {
 			return fmt.Errorf("encoding patch: %w", err)
 		}
 		_, err = r.env.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, raw, metav1.PatchOptions{}, "status")
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("marking pod %s/%s: %w", pod.Namespace, pod.Name, err))
 			continue
 		}

@@ -28,6 +28,8 @@ type Snapshot struct {
 	// Down says that no node of the cluster is ready: then the trouble is more likely here than there, and no pod
 	// is driven from its node.
 	Down bool
+	// Held says that no further node of the zone is given up just now; what was given up stays so.
+	Held bool
 	Grace
 	Now time.Time
 }
@@ -45,6 +47,10 @@ type Plan struct {
 	NotReady bool
 	// Transition says that the node has just stopped being ready.
 	Transition bool
+	// Ready says that the node is ready.
+	Ready bool
+	// Drives says that the taints are the first to drive pods away.
+	Drives bool
 	// After is when silence will have lasted too long.
 	After  time.Duration
 	Health Health
@@ -70,14 +76,22 @@ func NewPlan(s Snapshot) Plan {
 	if c := ready(conditions); c != nil {
 		status = c.Status
 	}
+	plan.Ready = status == corev1.ConditionTrue
 	plan.Transition = s.Health.Ready == corev1.ConditionTrue && status != corev1.ConditionTrue
 	plan.NotReady = plan.Transition || (status == corev1.ConditionUnknown && ready(conditions) != nil)
 	health.Ready = status
 	plan.Health = health
 	if taints := taints(s, conditions); !sameTaints(taints, s.Node.Spec.Taints) {
-		plan.Taints = taints
+		plan.Taints, plan.Drives = taints, !drives(s.Node.Spec.Taints) && drives(taints)
 	}
 	return plan
+}
+
+// drives answers whether a taint is there that drives pods from a node that is not ready.
+func drives(taints []corev1.Taint) bool {
+	return slices.ContainsFunc(taints, func(t corev1.Taint) bool {
+		return t.Effect == corev1.TaintEffectNoExecute && (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable)
+	})
 }
 
 // observe notes new signs of life. What is seen for the first time is new: a restarted controller gives every node
@@ -153,7 +167,7 @@ func wantedTaints(s Snapshot, conditions []corev1.NodeCondition) []corev1.Taint 
 			continue
 		}
 		add(key, corev1.TaintEffectNoSchedule)
-		if c.Type == corev1.NodeReady && !s.Down {
+		if c.Type == corev1.NodeReady && !s.Down && (!s.Held || drives(s.Node.Spec.Taints)) {
 			add(key, corev1.TaintEffectNoExecute)
 		}
 	}
