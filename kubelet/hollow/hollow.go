@@ -329,7 +329,27 @@ func (n *Nodes) observe(object any) {
 	if !ok || !n.ours(p) || n.silent(p.Spec.NodeName) {
 		return
 	}
-	n.writer.Set(p, n.status(p), p.DeletionTimestamp != nil)
+	status := n.status(p)
+	if overwritten(p.Status, status) {
+		n.writer.Forget(p.UID)
+	}
+	n.writer.Set(p, status, p.DeletionTimestamp != nil)
+}
+
+// overwritten answers whether somebody else says otherwise of the pod's readiness: the node's controller does, as late as
+// when the node is back.
+func overwritten(is, should corev1.PodStatus) bool {
+	said, ours := readiness(is), readiness(should)
+	return said != "" && said != ours
+}
+
+func readiness(s corev1.PodStatus) corev1.ConditionStatus {
+	for _, c := range s.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status
+		}
+	}
+	return ""
 }
 
 func (n *Nodes) forget(object any) {

@@ -2,6 +2,7 @@ package hollow
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +45,18 @@ func TestPodsRunAndEndAtOnce(t *testing.T) {
 	await(t, "running", func() bool {
 		p, err = pods.Get(ctx, "p", metav1.GetOptions{})
 		return err == nil && p.Status.Phase == corev1.PodRunning && p.Status.PodIP != "" && p.Status.ContainerStatuses[0].Ready
+	})
+	readiness := func() *corev1.PodCondition {
+		i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
+		return &p.Status.Conditions[i]
+	}
+	readiness().Status = corev1.ConditionFalse
+	if _, err := pods.UpdateStatus(ctx, p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "ready again after others said that it isn't", func() bool {
+		p, err = pods.Get(ctx, "p", metav1.GetOptions{})
+		return err == nil && readiness().Status == corev1.ConditionTrue
 	})
 	now := metav1.Now()
 	p.DeletionTimestamp = &now
