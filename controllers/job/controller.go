@@ -3,6 +3,7 @@ package job
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -148,7 +149,7 @@ func (r *reconciler) apply(ctx context.Context, s Snapshot, plan Plan) error {
 	_, created := batch.SlowStart(ctx, len(plan.Create), func(ctx context.Context, i int) error {
 		return control.Create(ctx, newPod(s, plan, plan.Create[i]))
 	})
-	dropped := r.drop(ctx, s.Job, control, plan.Drop)
+	dropped := r.drop(ctx, controller.KeyOf(s.Job), control, plan.Drop)
 	_, stopped := batch.All(ctx, len(plan.Stop), func(ctx context.Context, i int) error { return control.Delete(ctx, plan.Stop[i]) })
 	if plan.Later {
 		return errors.Join(podset.IgnoreTerminating(created), dropped, stopped)
@@ -186,33 +187,52 @@ func (r *reconciler) forget(key controller.Key) {
 	delete(r.failures, key)
 }
 
-// drop lets pods go before it deletes them, so that their end is not counted.
-func (r *reconciler) drop(ctx context.Context, job *batchv1.Job, control podset.Control, pods []*corev1.Pod) error {
-	if err := r.release(ctx, controller.KeyOf(job), podset.Select(pods, tracked)); err != nil {
-		return err
-	}
-	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error { return control.Delete(ctx, pods[i]) })
+// drop lets pods go before it deletes them, so that their end is not counted. One that has changed since is left to the
+// next plan: it may have ended, and that counts.
+func (r *reconciler) drop(ctx context.Context, key controller.Key, control podset.Control, pods []*corev1.Pod) error {
+	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error {
+		if tracked(pods[i]) {
+			done, err := r.untrack(ctx, key, pods[i], pods[i].ResourceVersion)
+			if err != nil || !done {
+				return err
+			}
+		}
+		return control.Delete(ctx, pods[i])
+	})
 	return err
 }
 
-// release removes the tracking finalizer.
+// release removes the tracking finalizer of pods whose end is in the status.
 func (r *reconciler) release(ctx context.Context, key controller.Key, pods []*corev1.Pod) error {
 	_, err := batch.All(ctx, len(pods), func(ctx context.Context, i int) error {
-		pod := pods[i]
-		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"$deleteFromPrimitiveList/finalizers":[%q]}}`, pod.UID, batchv1.JobTrackingFinalizer)
-		result, err := r.env.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
-		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
-			return nil // gone, or another pod by now
-		}
-		if err != nil {
-			return fmt.Errorf("releasing pod %s: %w", pod.Name, err)
-		}
-		if pod.DeletionTimestamp == nil { // one that was deleted is gone now, and its version is never seen
-			r.log.Wrote(key, r.pods, result)
-		}
-		return nil
+		_, err := r.untrack(ctx, key, pods[i], "")
+		return err
 	})
 	return err
+}
+
+// untrack removes the tracking finalizer, if version is not empty only from the pod as it was in that version. It answers
+// false for a pod that is gone, another one or of another version by now.
+func (r *reconciler) untrack(ctx context.Context, key controller.Key, pod *corev1.Pod, version string) (bool, error) {
+	meta := map[string]any{"uid": pod.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer}}
+	if version != "" {
+		meta["resourceVersion"] = version
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": meta})
+	if err != nil {
+		return false, fmt.Errorf("writing a patch: %w", err)
+	}
+	result, err := r.env.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsInvalid(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("releasing pod %s: %w", pod.Name, err)
+	}
+	if pod.DeletionTimestamp == nil { // one that was deleted is gone now, and its version is never seen
+		r.log.Wrote(key, r.pods, result)
+	}
+	return true, nil
 }
 
 func (r *reconciler) writeStatus(ctx context.Context, job *batchv1.Job, status batchv1.JobStatus) error {
