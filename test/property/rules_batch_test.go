@@ -58,6 +58,7 @@ func (w *world) jobPod(c change, p *corev1.Pod, job types.UID) {
 		}
 	}
 	switch {
+	case !held(c):
 	case p.Status.Phase == corev1.PodSucceeded:
 		t.succeeded[p.UID] = true
 		delete(t.failed, p.UID)
@@ -65,7 +66,7 @@ func (w *world) jobPod(c change, p *corev1.Pod, job types.UID) {
 			t.done[index] = true
 		}
 	case p.Status.Phase == corev1.PodFailed || p.DeletionTimestamp != nil || c.ended:
-		if !t.succeeded[p.UID] && held(c) {
+		if !t.succeeded[p.UID] {
 			t.failed[p.UID] = true
 		}
 	}
