@@ -17,7 +17,7 @@ import (
 
 var (
 	rounds = flag.Int("rounds", 3, "rounds; each starts both sides anew")
-	settle = flag.Duration("settle", 150*time.Second, "from the last write until controllers with nothing to do are looked at")
+	settle = flag.Duration("settle", time.Minute, "from the last write until controllers with nothing to do are looked at")
 	only   = flag.String("stories", "", "regular expression of the stories to tell; all if empty")
 	out    = flag.String("out", "", "directory for table and plot")
 )
