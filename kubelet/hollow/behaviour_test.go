@@ -1,14 +1,11 @@
 package hollow
 
 import (
-	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes/fake"
 )
 
 func TestDecide(t *testing.T) {
@@ -42,23 +39,8 @@ func TestDecide(t *testing.T) {
 }
 
 func TestSilentNode(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	client := fake.NewClientset()
-	factory := informers.NewSharedInformerFactory(client, 0)
-	nodes, err := New(Config{Count: 1}, Deps{Client: client, Informers: factory})
-	if err != nil {
-		t.Fatal(err)
-	}
-	factory.StartWithContext(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- nodes.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		factory.Shutdown()
-	})
+	nodes, client := start(t, 1)
+	ctx := t.Context()
 	silence := func(yes string) {
 		patch := `{"metadata":{"annotations":{"` + SilentAnnotation + `":"` + yes + `"}}}`
 		if _, err := client.CoreV1().Nodes().Patch(ctx, "hollow-0", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {

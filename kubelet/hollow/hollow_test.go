@@ -12,11 +12,13 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 )
 
-func TestPodsRunAndEndAtOnce(t *testing.T) {
+// start runs that many nodes until the test ends.
+func start(t *testing.T, count int) (*Nodes, *fake.Clientset) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	client := fake.NewClientset()
 	factory := informers.NewSharedInformerFactory(client, 0)
-	nodes, err := New(Config{Count: 3}, Deps{Client: client, Informers: factory})
+	nodes, err := New(Config{Count: count}, Deps{Client: client, Informers: factory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +32,12 @@ func TestPodsRunAndEndAtOnce(t *testing.T) {
 		}
 		factory.Shutdown()
 	})
+	return nodes, client
+}
+
+func TestPodsRunAndEndAtOnce(t *testing.T) {
+	_, client := start(t, 3)
+	ctx := t.Context()
 	await(t, "3 ready nodes", func() bool {
 		list, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		return err == nil && len(list.Items) == 3 && len(list.Items[2].Status.Conditions) == 4
@@ -43,6 +51,7 @@ func TestPodsRunAndEndAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "running", func() bool {
+		var err error
 		p, err = pods.Get(ctx, "p", metav1.GetOptions{})
 		return err == nil && p.Status.Phase == corev1.PodRunning && p.Status.PodIP != "" && p.Status.ContainerStatuses[0].Ready
 	})
@@ -55,6 +64,7 @@ func TestPodsRunAndEndAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "ready again after others said that it isn't", func() bool {
+		var err error
 		p, err = pods.Get(ctx, "p", metav1.GetOptions{})
 		return err == nil && readiness().Status == corev1.ConditionTrue
 	})
