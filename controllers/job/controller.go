@@ -35,6 +35,7 @@ type reconciler struct {
 	pods  cache.Indexer
 	log   written.Log
 	pace  written.Pace
+	plans written.Pace
 
 	mu       sync.Mutex
 	failures map[controller.Key]known
@@ -93,6 +94,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if apierrors.IsNotFound(err) {
 		r.log.Forget(key)
 		r.pace.Forget(key)
+		r.plans.Forget(key)
 		r.forget(key)
 		return controller.Result{}, r.releaseOrphans(ctx, key, nil)
 	}
@@ -102,6 +104,11 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	if by := job.Spec.ManagedBy; by != nil && *by != batchv1.JobControllerName {
 		return controller.Result{}, nil
 	}
+	now := r.env.Clock.Now()
+	if wait := r.plans.Wait(key, gather(job), now); wait > 0 {
+		return controller.Result{RequeueAfter: wait}, nil
+	}
+	r.plans.Wrote(key, now)
 	pods, err := r.claim(ctx, job)
 	if err != nil {
 		return controller.Result{}, err
@@ -111,6 +118,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 	}
 	if Finished(job) {
 		r.pace.Forget(key)
+		r.plans.Forget(key)
 		r.forget(key)
 		return controller.Result{}, r.release(ctx, key, Leftovers(pods))
 	}
