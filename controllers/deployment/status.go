@@ -23,9 +23,6 @@ const (
 	reasonCreateFail = "ReplicaSetCreateError"
 )
 
-// terminatingRest is how much longer the number of terminating pods may rest.
-const terminatingRest = 3
-
 // status counts what the sets report. Conditions are the planner's so far, with Available brought up to date.
 func status(p *planner) appsv1.DeploymentStatus {
 	all := p.all()
@@ -170,7 +167,7 @@ func uncounted(s appsv1.DeploymentStatus) appsv1.DeploymentStatus {
 	return s
 }
 
-// rest is how long news of pods on their way waits for more. Nobody acts on the number of those that terminate.
+// rest is how long news of pods on their way waits for more.
 func rest(d *appsv1.Deployment, s appsv1.DeploymentStatus) time.Duration {
 	before, pods := d.Status, max(*d.Spec.Replicas, s.Replicas)
 	for _, leaving := range []*int32{s.TerminatingReplicas, before.TerminatingReplicas} {
@@ -181,7 +178,7 @@ func rest(d *appsv1.Deployment, s appsv1.DeploymentStatus) time.Duration {
 	news := max(s.AvailableReplicas-before.AvailableReplicas, s.UpdatedReplicas-before.UpdatedReplicas)
 	before.TerminatingReplicas = s.TerminatingReplicas
 	if equality.Semantic.DeepEqual(before, s) {
-		return terminatingRest * written.Rest(pods, 0)
+		return written.RestOfLeaving(pods)
 	}
 	return written.Rest(pods, news)
 }

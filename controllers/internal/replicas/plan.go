@@ -16,9 +16,6 @@ import (
 	"skiff/controllers/internal/written"
 )
 
-// terminatingRest is how much longer the number of terminating pods may rest.
-const terminatingRest = 3
-
 // Snapshot is what a plan is made from.
 type Snapshot struct {
 	// Set is the desired state; a ReplicationController is shown as the equivalent ReplicaSet.
@@ -128,9 +125,9 @@ func conditions(old []appsv1.ReplicaSetCondition, plan Plan, failure error, now 
 	})
 }
 
-// OnTheWay answers whether the only news of a status is that pods have come nearer to what is desired without all being
+// onTheWay answers whether the only news of a status is that pods have come nearer to what is desired without all being
 // there, so that more such news is to be expected.
-func OnTheWay(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) bool {
+func onTheWay(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) bool {
 	before, want := set.Status, *set.Spec.Replicas
 	if after.ReadyReplicas < before.ReadyReplicas || after.AvailableReplicas < before.AvailableReplicas {
 		return false
@@ -155,13 +152,13 @@ func terminating(s appsv1.ReplicaSetStatus) int32 {
 	return *s.TerminatingReplicas
 }
 
-// rest is how long news of pods on their way waits for more. Nobody acts on the number of those that terminate.
+// rest is how long news of pods on their way waits for more.
 func rest(set *appsv1.ReplicaSet, after appsv1.ReplicaSetStatus) time.Duration {
 	before, pods := set.Status, max(*set.Spec.Replicas, after.Replicas+terminating(after))
 	news := max(after.AvailableReplicas-before.AvailableReplicas, after.ReadyReplicas-before.ReadyReplicas)
 	before.TerminatingReplicas = after.TerminatingReplicas
 	if SameStatus(before, after) {
-		return terminatingRest * written.Rest(max(pods, terminating(set.Status)), 0)
+		return written.RestOfLeaving(max(pods, terminating(set.Status)))
 	}
 	return written.Rest(pods, news)
 }

@@ -141,7 +141,7 @@ func TestOnTheWay(t *testing.T) {
 	} {
 		after := set.Status
 		c.change(&after)
-		if got := OnTheWay(set, after); got != c.want {
+		if got := onTheWay(set, after); got != c.want {
 			t.Errorf("%s: on the way is %v", name, got)
 		}
 	}

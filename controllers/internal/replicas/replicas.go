@@ -75,7 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key controller.Key) (control
 	if failure == nil && !r.log.Seen(key) && len(status.Conditions) == len(set.Status.Conditions) {
 		return controller.Result{RequeueAfter: written.Repair}, nil // the status of what was just done comes with its events
 	}
-	if OnTheWay(set, status) {
+	if onTheWay(set, status) {
 		if wait := r.pace.Wait(key, rest(set, status), snapshot.Now); wait > 0 {
 			return controller.Result{RequeueAfter: wait}, failure
 		}

@@ -11,6 +11,8 @@ const (
 	// perObject is how much longer a status rests for each object that it counts, up to longestRest.
 	perObject   = 5 * time.Millisecond
 	longestRest = 4 * time.Second
+	// leavingRest is how much longer the number of terminating objects rests: nobody acts on it.
+	leavingRest = 3
 )
 
 // Pace spaces out the writes of statuses that count objects which are on their way, so that following a thousand pods
@@ -29,6 +31,9 @@ func Rest(objects, news int32) time.Duration {
 	}
 	return min(time.Duration(objects)*perObject, longestRest)
 }
+
+// RestOfLeaving is that time if the only news is that some of the objects that terminate are gone.
+func RestOfLeaving(objects int32) time.Duration { return leavingRest * Rest(objects, 0) }
 
 // Wait answers how long the write of key's status is to be put off so that rest lies between it and the one before; 0
 // for not at all.

@@ -41,6 +41,12 @@ func TestPace(t *testing.T) {
 	}
 }
 
+func TestLeavingRestsLonger(t *testing.T) {
+	if got := RestOfLeaving(1000); got != 12*time.Second {
+		t.Errorf("1,000 objects that leave rest %s", got)
+	}
+}
+
 func TestNewsOfAHalfDoesNotRest(t *testing.T) {
 	for _, c := range []struct {
 		objects, news int32
