@@ -21,7 +21,9 @@ const (
 	lastRetry      = 1000 * time.Second
 	// conflictRetry repairs a conflict whose event was missed; normally the newer version's own event comes first.
 	conflictRetry = 50 * time.Millisecond
-	syncTimeout   = 24 * time.Hour
+	// overdue is when a key comes again whose time came while it was worked on.
+	overdue     = time.Millisecond
+	syncTimeout = 24 * time.Hour
 )
 
 // Add puts the controller under mgr; what it asks to be called again for comes when c says. Nothing starts before the
@@ -73,7 +75,7 @@ func options(spec Spec, c clock.Clock) ctrl.Options {
 		MaxConcurrentReconciles: workers,
 		CacheSyncTimeout:        syncTimeout, // a kind that is served late delays its controllers, it does not end the process
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
-		Reconciler:              reconcile.Func(quietConflicts(spec)),
+		Reconciler:              reconcile.Func(work(spec, c)),
 	}
 }
 
@@ -88,10 +90,13 @@ func newQueue(c clock.Clock) func(string, workqueue.TypedRateLimiter[reconcile.R
 	}
 }
 
-// quietConflicts turns a lost update race into a silent retry: the newer version is on its way into the cache.
-func quietConflicts(spec Spec) func(context.Context, reconcile.Request) (Result, error) {
+// work calls the controller. It turns a lost update race into a silent retry, since the newer version is on its way
+// into the cache, and counts what the controller asks to be called again after from when it was called: it looked at
+// the time then.
+func work(spec Spec, c clock.PassiveClock) func(context.Context, reconcile.Request) (Result, error) {
 	return func(ctx context.Context, req reconcile.Request) (Result, error) {
 		ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName(spec.Name).WithValues("key", req.NamespacedName))
+		began := c.Now()
 		result, err := spec.Reconcile(ctx, req.NamespacedName)
 		if ctx.Err() != nil {
 			return Result{}, nil // whatever failed, it failed for want of time
@@ -99,6 +104,9 @@ func quietConflicts(spec Spec) func(context.Context, reconcile.Request) (Result,
 		if apierrors.IsConflict(err) {
 			klog.FromContext(ctx).V(4).Info("retrying after a conflict", "error", err)
 			return Result{RequeueAfter: conflictRetry}, nil
+		}
+		if result.RequeueAfter > 0 {
+			result.RequeueAfter = max(result.RequeueAfter-c.Since(began), overdue)
 		}
 		return result, err
 	}
