@@ -200,7 +200,9 @@ func (g *Graph) sorted(n *Node) []*Node {
 
 func (g *Graph) dependentIDs(n *Node) []types.UID { return slices.Sorted(maps.Keys(n.dependents)) }
 
-func blocks(o metav1.OwnerReference) bool { return o.BlockOwnerDeletion != nil && *o.BlockOwnerDeletion }
+func blocks(o metav1.OwnerReference) bool {
+	return o.BlockOwnerDeletion != nil && *o.BlockOwnerDeletion
+}
 
 // BlockedBy answers whether the dependent keeps the owner from ending.
 func (n Node) BlockedBy(dependent Node) bool {

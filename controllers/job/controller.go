@@ -105,7 +105,7 @@ func (r *reconciler) reconcile(ctx context.Context, key controller.Key) (control
 		return controller.Result{}, nil
 	}
 	now := r.env.Clock.Now()
-	if wait := r.plans.Wait(key, gather(job), now); wait > 0 {
+	if wait := r.plans.Wait(key, written.Gather(max(deref(job.Spec.Parallelism), job.Status.Active)), now); wait > 0 {
 		return controller.Result{RequeueAfter: wait}, nil
 	}
 	r.plans.Wrote(key, now)

@@ -324,17 +324,6 @@ func TestIndexes(t *testing.T) {
 	})
 }
 
-func TestGather(t *testing.T) {
-	job := newJob(2000, 3, batchv1.NonIndexedCompletion)
-	if got := gather(job); got != 600*time.Microsecond {
-		t.Errorf("3 pods: %s", got)
-	}
-	job.Status.Active = 1500 // parallelism was lowered
-	if got := gather(job); got != 200*time.Millisecond {
-		t.Errorf("1,500 pods: %s", got)
-	}
-}
-
 func TestOnTheWay(t *testing.T) {
 	before := batchv1.JobStatus{Active: 2, Succeeded: 3, UncountedTerminatedPods: &batchv1.UncountedTerminatedPods{}, StartTime: ptr(metav1.NewTime(epoch()))}
 	for name, c := range map[string]struct {

@@ -7,17 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 )
 
-// A plan looks at every pod, and every pod's event asks for one: the events of so long make one plan.
-const (
-	gatherPerPod = 200 * time.Microsecond
-	gatherMost   = 200 * time.Millisecond
-)
-
-// gather is the least time between two plans of the job.
-func gather(job *batchv1.Job) time.Duration {
-	return min(time.Duration(max(deref(job.Spec.Parallelism), job.Status.Active))*gatherPerPod, gatherMost)
-}
-
 // onTheWay answers whether the only news of a status is that pods came or ended, with more of that to be expected.
 func onTheWay(before, after batchv1.JobStatus) bool {
 	return after.Active > 0 && equality.Semantic.DeepEqual(uncounted(before), uncounted(after))

@@ -61,7 +61,9 @@ func (k *kind) Fresh(ctx context.Context, key controller.Key) (metav1.Object, er
 }
 
 // Siblings implements replicas.Kind: a replication controller has none.
-func (k *kind) Siblings(set *appsv1.ReplicaSet) ([]types.UID, error) { return []types.UID{set.UID}, nil }
+func (k *kind) Siblings(set *appsv1.ReplicaSet) ([]types.UID, error) {
+	return []types.UID{set.UID}, nil
+}
 
 // UpdateStatus implements replicas.Kind.
 func (k *kind) UpdateStatus(ctx context.Context, set *appsv1.ReplicaSet) (metav1.Object, error) {

@@ -21,7 +21,7 @@ const startQuiet = 10 * time.Second
 
 // Settle gives back what only the start needed: garbage, and the pages of the program file that hold code and data which
 // is not used again (half of them; what is still used comes back from the page cache at its next use). Until ctx ends it
-// then gives back what the process held while it was busy.
+// then gives back, each time it finds the process idle, what was held while it was busy.
 func Settle(ctx context.Context) error {
 	timer := time.NewTimer(startQuiet)
 	defer timer.Stop()
@@ -30,11 +30,8 @@ func Settle(ctx context.Context) error {
 		return nil
 	case <-timer.C:
 	}
-	debug.FreeOSMemory()
+	giveBack(ctx)
 	defer paceCollector()()
-	if err := releaseProgramPages(); err != nil {
-		klog.FromContext(ctx).Info("Unused pages of the program stay in memory", "reason", err.Error())
-	}
 	if userPaced() {
 		<-ctx.Done()
 		return nil
@@ -47,9 +44,17 @@ func Settle(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			if i.holdsTooMuch() {
-				debug.FreeOSMemory()
+				giveBack(ctx)
 			}
 		}
+	}
+}
+
+// giveBack gives the kernel what the process doesn't need for now.
+func giveBack(ctx context.Context) {
+	debug.FreeOSMemory()
+	if err := releaseProgramPages(); err != nil {
+		klog.FromContext(ctx).Info("Unused pages of the program stay in memory", "reason", err.Error())
 	}
 }
 

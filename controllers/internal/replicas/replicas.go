@@ -41,7 +41,8 @@ type Reconciler struct {
 	sets written.Store
 	pods cache.Indexer
 	log  written.Log
-	pace written.Pace
+
+	statuses, plans written.Pace
 }
 
 // NewReconciler answers a reconciler for sets of gvk, cached in sets.
@@ -61,9 +62,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, key controller.Key) (control
 	set, object, err := r.kind.Get(key)
 	if err != nil || set == nil {
 		r.log.Forget(key)
-		r.pace.Forget(key)
+		r.statuses.Forget(key)
+		r.plans.Forget(key)
 		return controller.Result{}, err
 	}
+	now := r.env.Clock.Now()
+	if wait := r.plans.Wait(key, written.Gather(max(*set.Spec.Replicas, set.Status.Replicas)), now); wait > 0 {
+		return controller.Result{RequeueAfter: wait}, nil
+	}
+	r.plans.Wrote(key, now)
 	snapshot, err := r.snapshot(ctx, set)
 	if err != nil {
 		return controller.Result{}, err
@@ -76,7 +83,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, key controller.Key) (control
 		return controller.Result{RequeueAfter: written.Repair}, nil // the status of what was just done comes with its events
 	}
 	if onTheWay(set, status) {
-		if wait := r.pace.Wait(key, rest(set, status), snapshot.Now); wait > 0 {
+		if wait := r.statuses.Wait(key, rest(set, status), snapshot.Now); wait > 0 {
 			return controller.Result{RequeueAfter: wait}, failure
 		}
 	}
@@ -161,6 +168,6 @@ func (r *Reconciler) writeStatus(ctx context.Context, set *appsv1.ReplicaSet, st
 		return fmt.Errorf("updating status: %w", err)
 	}
 	r.log.Wrote(controller.KeyOf(set), r.sets, result)
-	r.pace.Wrote(controller.KeyOf(set), r.env.Clock.Now())
+	r.statuses.Wrote(controller.KeyOf(set), r.env.Clock.Now())
 	return nil
 }

@@ -57,3 +57,11 @@ func TestNewsOfAHalfDoesNotRest(t *testing.T) {
 		}
 	}
 }
+
+func TestGather(t *testing.T) {
+	for objects, want := range map[int32]time.Duration{0: 0, 3: 600 * time.Microsecond, 1000: 200 * time.Millisecond, 1500: 200 * time.Millisecond} {
+		if got := Gather(objects); got != want {
+			t.Errorf("%d objects: %s, want %s", objects, got, want)
+		}
+	}
+}

@@ -22,7 +22,7 @@ func TestProfile(t *testing.T) {
 	w := newWorld(t)
 	w.profiled(t, "stories", func(m *sides.Manager, ns string) {
 		for _, s := range chosen() {
-			measure(t, w, m, s, ns, "", results{})
+			measure(t, w, m, s, ns)
 		}
 	})
 	w.profiled(t, "steady", func(m *sides.Manager, _ string) {
