@@ -148,11 +148,6 @@ func TestBootstrapTokenStory(t *testing.T) {
 	if _, err := tokens.Patch(ctx, token.Name, kind, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the token", func(ctx context.Context) string {
-		if _, err := tokens.Get(ctx, token.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the token", tokens.Get, token.Name)
 	c.eventually("end of the signature", signed(false))
 }

@@ -148,12 +148,7 @@ func TestPodCertificateRequestStory(t *testing.T) {
 		t.Errorf("after ten minutes: %v", err)
 	}
 	now.Jump(5*time.Minute + time.Second)
-	c.eventually("end of the request", func(ctx context.Context) string {
-		if _, err := requests.Get(ctx, "old", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the request", requests.Get, "old")
 }
 
 // TestAttributesClassStory deletes a class that a claim has.
@@ -195,12 +190,7 @@ func TestAttributesClassStory(t *testing.T) {
 	if err := claims.Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the class", func(ctx context.Context) string {
-		if _, err := classes.Get(ctx, "gold", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the class", classes.Get, "gold")
 }
 
 // busyKubelet serves the resource metrics of the cluster's node: each pod of the namespace uses a whole processor.

@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -138,12 +137,7 @@ func TestAttachStory(t *testing.T) {
 	if err := c.client.CoreV1().Pods("shop").Delete(ctx, "first", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the pod", func(ctx context.Context) string {
-		if _, err := c.client.CoreV1().Pods("shop").Get(ctx, "first", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the pod", c.client.CoreV1().Pods("shop").Get, "first")
 	c.attachment(nodeName) // the node still uses the volume
 	c.reports(nodeName, true)
 	c.use(nodeName, "null")
@@ -160,12 +154,7 @@ func TestAttachStory(t *testing.T) {
 	if _, err := c.client.CoreV1().Nodes().Patch(ctx, "node-2", kind, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the attachment of a node out of service", func(ctx context.Context) string {
-		if _, err := c.client.StorageV1().VolumeAttachments().Get(ctx, b.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the attachment of a node out of service", c.client.StorageV1().VolumeAttachments().Get, b.Name)
 	c.reports("node-2", false)
 	for operation, times := range map[string]float64{
 		"volume_attach status=success": 2, "volume_attach status=fail-unknown": 1, "volume_detach status=success": 2,

@@ -140,6 +140,17 @@ func (c *cluster) run(ctx context.Context, pod *corev1.Pod) {
 	}
 }
 
+// gone waits until get finds nothing by that name.
+func gone[T any](c *cluster, what string, get func(context.Context, string, metav1.GetOptions) (T, error), name string) {
+	c.t.Helper()
+	c.eventually(what, func(ctx context.Context) string {
+		if _, err := get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+}
+
 // eventually waits until the check answers "".
 func (c *cluster) eventually(what string, check func(ctx context.Context) string) {
 	c.t.Helper()

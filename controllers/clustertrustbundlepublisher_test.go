@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 )
@@ -75,12 +74,7 @@ func TestClusterTrustBundleStory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.eventually("end of the old bundle", func(ctx context.Context) string {
-		if _, err := bundles.Get(ctx, stale.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the old bundle", bundles.Get, stale.Name)
 	if _, err := bundles.Get(ctx, other.Name, metav1.GetOptions{}); err != nil {
 		t.Errorf("another signer's bundle: %v", err)
 	}

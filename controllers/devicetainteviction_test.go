@@ -64,12 +64,7 @@ func (c *cluster) runWithDevice(name string, tolerations ...resourcev1.DeviceTol
 
 func (c *cluster) ends(name string) {
 	c.t.Helper()
-	c.eventually("end of "+name, func(ctx context.Context) string {
-		if _, err := c.client.CoreV1().Pods("shop").Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of "+name, c.client.CoreV1().Pods("shop").Get, name)
 }
 
 // inProgress waits for the rule's condition.

@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -275,12 +274,7 @@ func TestReclaimStory(t *testing.T) {
 	if err := volumes.Delete(ctx, "path", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the volume", func(ctx context.Context) string {
-		if _, err := volumes.Get(ctx, "path", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the volume", volumes.Get, "path")
 }
 
 // TestResizerStory names the CSI driver that is to resize a volume of a driver that was part of Kubernetes.

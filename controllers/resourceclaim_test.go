@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -123,12 +122,7 @@ func TestResourceClaimStory(t *testing.T) {
 		}
 		return ""
 	})
-	c.eventually("end of the pod's claim", func(ctx context.Context) string {
-		if _, err := claims.Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the pod's claim", claims.Get, name)
 }
 
 // TestResourceClaimOfFinishedPod ends the claim of a pod that has finished, and makes a deleted one again.
@@ -164,12 +158,7 @@ func TestResourceClaimOfFinishedPod(t *testing.T) {
 	if _, err := c.client.CoreV1().Pods("shop").Patch(ctx, "web", kind, patch, metav1.PatchOptions{}, "status"); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the claim", func(ctx context.Context) string {
-		if _, err := claims.Get(ctx, second, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the claim", claims.Get, second)
 	if _, err := c.client.CoreV1().Pods("shop").Get(ctx, "web", metav1.GetOptions{}); err != nil {
 		t.Errorf("the finished pod is gone: %v", err)
 	}

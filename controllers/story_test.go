@@ -244,11 +244,5 @@ func TestTokenStory(t *testing.T) {
 	if err := c.client.CoreV1().ServiceAccounts("shop").Delete(ctx, "ci", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the token", func(ctx context.Context) string {
-		_, err := secrets.Get(ctx, "ci-token", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return ""
-		}
-		return fmt.Sprint(err)
-	})
+	gone(c, "end of the token", secrets.Get, "ci-token")
 }

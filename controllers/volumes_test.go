@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -57,12 +56,7 @@ func TestEphemeralVolumeStory(t *testing.T) {
 	if err := c.client.CoreV1().Pods("shop").Delete(ctx, "web", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the claim", func(ctx context.Context) string {
-		if _, err := claims.Get(ctx, "web-scratch", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the claim", claims.Get, "web-scratch")
 }
 
 // TestForeignClaimStory leaves a pod waiting whose volume's claim is someone else's, and says so.
@@ -118,12 +112,7 @@ func TestVolumeProtectionStory(t *testing.T) {
 	if err := c.client.CoreV1().PersistentVolumeClaims("shop").Delete(ctx, "data", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually("end of the volume", func(ctx context.Context) string {
-		if _, err := volumes.Get(ctx, "disk", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Sprint(err)
-		}
-		return ""
-	})
+	gone(c, "end of the volume", volumes.Get, "disk")
 }
 
 func TestNodeAnnotationStory(t *testing.T) {

@@ -3,7 +3,7 @@
 //
 //	manager KUBECONFIG PKI [PROFILES]
 //
-// PKI is the server's directory of keys; every controller gets a certificate with its own identity. Profiles of CPU and
+// PKI is the server's directory of keys; every controller gets a token of its own service account. Profiles of CPU and
 // heap are left in PROFILES.
 package main
 
@@ -20,6 +20,11 @@ import (
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -62,7 +67,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the keys: %w", err)
 	}
-	as := identities{admin: admin, files: files}
+	as, err := newIdentities(admin, files)
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
 	reader, err := kubernetes.NewForConfig(as.config("system:kube-controller-manager", "system:masters"))
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
@@ -107,21 +115,50 @@ func profile(dir string) (stop func(), err error) {
 	}, nil
 }
 
+// identities answers clients. Those of service accounts have tokens, as those of kube-controller-manager do: all of them
+// then share a connection.
 type identities struct {
-	admin *rest.Config
-	files *pki.PKI
+	admin  *rest.Config
+	files  *pki.PKI
+	client kubernetes.Interface
 }
 
-// config speaks as the user, by a certificate.
+// newIdentities answers those of the cluster that admin may do everything in.
+func newIdentities(admin *rest.Config, files *pki.PKI) (identities, error) {
+	client, err := kubernetes.NewForConfig(admin)
+	return identities{admin: admin, files: files, client: client}, err
+}
+
+// config speaks as the user.
 func (i identities) config(user string, groups ...string) *rest.Config {
-	cert, key, err := i.files.Issue(user, groups...)
-	if err != nil {
-		panic(err) // no entropy, no benchmark
-	}
 	c := rest.CopyConfig(i.admin)
 	c.QPS = -1
-	c.CertData, c.KeyData, c.CertFile, c.KeyFile = cert, key, "", ""
+	c.CertData, c.KeyData, c.CertFile, c.KeyFile = nil, nil, "", ""
 	c.ContentType = "application/vnd.kubernetes.protobuf"
 	c.AcceptContentTypes = c.ContentType + ",application/json"
+	var err error
+	if namespace, name, bad := serviceaccount.SplitUsername(user); bad == nil {
+		c.BearerToken, err = i.token(namespace, name)
+	} else {
+		c.CertData, c.KeyData, err = i.files.Issue(user, groups...)
+	}
+	if err != nil {
+		panic(err) // no identity, no benchmark
+	}
 	return c
+}
+
+func (i identities) token(namespace, name string) (string, error) {
+	accounts := i.client.CoreV1().ServiceAccounts(namespace)
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}}
+	if _, err := accounts.Create(context.Background(), account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		return "", fmt.Errorf("creating service account %s: %w", name, err)
+	}
+	hours := int64(12 * 3600)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hours}}
+	answer, err := accounts.CreateToken(context.Background(), name, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("asking for a token of %s: %w", name, err)
+	}
+	return answer.Status.Token, nil
 }
