@@ -99,7 +99,7 @@ bench-controllers: build $(BUILD)/bench/kube-controller-manager $(BUILD)/bench/m
 	$(BENCH) -timeout 120m ./controllers $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
 
 # skiff's controllers in a process of their own.
-$(BUILD)/bench/manager: $(GOFILES)
+$(BUILD)/bench/manager: $(GOFILES) $(wildcard test/bench/controllers/manager/*.go) test/bench/go.mod
 	cd test/bench && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ ./controllers/manager
 
 # Kubernetes' own programs as its release builds them, for comparison.
