@@ -25,6 +25,7 @@ func share(pod, like *corev1.Pod) {
 			same(&pod.Spec.Volumes[i].VolumeSource, like.Spec.Volumes[i].VolumeSource)
 		}
 	}
+	same(&pod.Status.Conditions, like.Status.Conditions) // those of pods that started in the same second
 	shareContainers(pod.Spec.InitContainers, like.Spec.InitContainers)
 	shareContainers(pod.Spec.Containers, like.Spec.Containers)
 }

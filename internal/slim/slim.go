@@ -27,6 +27,7 @@ func Transform() cache.TransformFunc {
 		if pod, ok := o.(*corev1.Pod); ok {
 			intern(pod)
 			s.share(pod)
+			pod.Status.Conditions = exact(pod.Status.Conditions)
 		}
 		return o, nil
 	}
@@ -90,7 +91,6 @@ func intern(pod *corev1.Pod) {
 	for i := range pod.Status.HostIPs {
 		one(&pod.Status.HostIPs[i].IP)
 	}
-	pod.Status.Conditions = exact(pod.Status.Conditions)
 	for i := range pod.Status.Conditions {
 		c := &pod.Status.Conditions[i]
 		one(&c.Type)

@@ -61,13 +61,20 @@ func TestSiblingsShare(t *testing.T) {
 	if first.Spec.Volumes[0].Projected != second.Spec.Volumes[0].Projected || first.Spec.Volumes[0].Name == second.Spec.Volumes[0].Name {
 		t.Error("the sources of tokens are not shared, or their names are")
 	}
-	if unsafe.StringData(string(first.Status.Conditions[0].Type)) != unsafe.StringData(string(second.Status.Conditions[0].Type)) {
+	if &first.Status.Conditions[0] != &second.Status.Conditions[0] {
+		t.Error("equal conditions are not shared")
+	}
+	later := pod("a", 3)
+	later.Status.Conditions[0].LastTransitionTime = metav1.Unix(1, 0)
+	third := transformed(t, f, later)
+	if unsafe.StringData(string(first.Status.Conditions[0].Type)) != unsafe.StringData(string(third.Status.Conditions[0].Type)) {
 		t.Error("the types of conditions are not shared")
 	}
-	if c := second.Status.Conditions; len(c) != cap(c) {
+	if c := third.Status.Conditions; len(c) != cap(c) {
 		t.Errorf("there is room for %d conditions", cap(c))
 	}
 	runtime.KeepAlive(first)
+	runtime.KeepAlive(second)
 }
 
 func TestDifferentPodsStayThemselves(t *testing.T) {
