@@ -90,7 +90,7 @@ func exec(command ...string) corev1.ProbeHandler {
 
 func stories() []story {
 	always := corev1.ContainerRestartPolicyAlways
-	yes, uid, group := true, int64(1234), int64(4321)
+	yes, uid, group, mode := true, int64(1234), int64(4321), int32(0o644)
 	return []story{
 		{"succeeds", newPod("succeeds", "echo done > /dev/termination-log", never), phase(corev1.PodSucceeded), func(t *testing.T, _ *fixture, p *corev1.Pod) {
 			s := p.Status.ContainerStatuses[0].State.Terminated
@@ -154,6 +154,19 @@ func stories() []story {
 				"uid=1234 gid=4321", "identity", "# Kubernetes-managed hosts file.", "search default.svc.cluster.local svc.cluster.local cluster.local",
 				"nameserver 10.96.0.10", "options ndots:5", "read-only",
 			} {
+				hasLog("c", text)(t, f, p)
+			}
+		}},
+		{"volumes of the API", newPod("projection", "cat /d/name; echo x > /d/name || echo refused; echo x > /e/x && echo taken", never, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{
+				{Name: "d", VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{DefaultMode: &mode, Items: []corev1.DownwardAPIVolumeFile{
+					{Path: "name", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.name"}},
+				}}}},
+				{Name: "e", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/d"}, {Name: "e", MountPath: "/e"}}
+		}), phase(corev1.PodSucceeded), func(t *testing.T, f *fixture, p *corev1.Pod) {
+			for _, text := range []string{"projection", "refused", "taken"} {
 				hasLog("c", text)(t, f, p)
 			}
 		}},

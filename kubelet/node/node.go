@@ -179,9 +179,6 @@ func (r *Reporter) Allocatable() corev1.ResourceList {
 	return allocatableOf(r.config, r.machine, r.Capacity())
 }
 
-// IPs are the addresses the node announces, the primary one first.
-func (r *Reporter) IPs() []netip.Addr { return r.config.IPs }
-
 // Ready says whether the node was last reported as ready.
 func (r *Reporter) Ready() bool {
 	node := r.latest.get()

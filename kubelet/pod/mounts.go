@@ -38,7 +38,7 @@ func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 			}
 		}
 		out = append(out, &cri.Mount{
-			HostPath: path, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly, Propagation: propagation(m.MountPropagation),
+			HostPath: path, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly || readOnly(pod, m.Name), Propagation: propagation(m.MountPropagation),
 			RecursiveReadOnly: recursive(m),
 		})
 		ownHosts = ownHosts || m.MountPath == hostsPath
@@ -55,6 +55,19 @@ func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		return nil, err
 	}
 	return append(out, &cri.Mount{HostPath: path, ContainerPath: terminationPath(c)}), nil
+}
+
+// readOnly says whether containers get the volume read-only whatever their mounts say: what they would write into a
+// volume that shows objects of the API would be lost with its next update.
+func readOnly(pod *corev1.Pod, name string) bool {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil ||
+				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+		}
+	}
+	return false
 }
 
 // devices makes the container's block devices.

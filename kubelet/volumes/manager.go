@@ -131,12 +131,6 @@ func allKinds(reader *objects.Reader, deps Deps) []kind {
 	}
 }
 
-// ReadOnly says whether containers get the volume read-only whatever their mounts say.
-func ReadOnly(spec *corev1.Volume) bool {
-	return spec.ConfigMap != nil || spec.Secret != nil || spec.DownwardAPI != nil || spec.Projected != nil ||
-		spec.PersistentVolumeClaim != nil && spec.PersistentVolumeClaim.ReadOnly
-}
-
 // Mount makes every volume of the pod ready and answers their host paths by volume name. It is idempotent. Image
 // volumes have no path: the container runtime mounts them itself. The error joins one *Error for each failed volume.
 func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
