@@ -26,6 +26,7 @@ import (
 	"skiff/kubelet/cri"
 	"skiff/kubelet/evict"
 	"skiff/kubelet/images"
+	"skiff/kubelet/logs"
 	"skiff/kubelet/pod"
 	"skiff/kubelet/status"
 )
@@ -51,9 +52,8 @@ type Config struct {
 	ImageThresholds images.Thresholds
 	// Eviction says when pods are evicted; upstream's hard thresholds when nil.
 	Eviction *evict.Thresholds
-	// MaxLogSize and MaxLogFiles bound a container's logs: 10 MiB and 5 files when zero.
-	MaxLogSize  int64
-	MaxLogFiles int
+	// Logs bounds containers' logs.
+	Logs logs.RotationConfig
 }
 
 // Deps is what the kubelet works with.
@@ -140,12 +140,6 @@ func (c Config) withDefaults() Config {
 		thresholds := evict.DefaultThresholds()
 		c.Eviction = &thresholds
 	}
-	if c.MaxLogSize == 0 {
-		c.MaxLogSize = 10 << 20
-	}
-	if c.MaxLogFiles == 0 {
-		c.MaxLogFiles = 5
-	}
 	return c
 }
 
@@ -204,7 +198,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	group.Go(func() error { return k.follow(ctx) })
 	group.Go(func() error { return k.garbage.Run(ctx) })
 	group.Go(func() error { return k.evictor.Run(ctx) })
-	group.Go(func() error { return k.rotateLogs(ctx) })
+	group.Go(func() error { return logs.NewRotator(k.config.Logs, containerLogs{k}).Run(ctx) })
 	if err := k.adopt(ctx); err != nil && ctx.Err() == nil {
 		return errors.Join(err, group.Wait())
 	}
