@@ -24,6 +24,8 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 		{core.PersistentVolumes().Informer(), handle(moves[corev1.PersistentVolume](s, framework.PersistentVolume, "PersistentVolume"))},
 		{core.PersistentVolumeClaims().Informer(), handle(moves[corev1.PersistentVolumeClaim](s, framework.PersistentVolumeClaim, "PersistentVolumeClaim"))},
 		{storage.StorageClasses().Informer(), handle(moves[storagev1.StorageClass](s, framework.StorageClass, "StorageClass"))},
+		{storage.CSINodes().Informer(), handle(moves[storagev1.CSINode](s, framework.CSINode, "CSINode"))},
+		{storage.VolumeAttachments().Informer(), handle(moves[storagev1.VolumeAttachment](s, framework.VolumeAttachment, "VolumeAttachment"))},
 	} {
 		registration, err := w.informer.AddEventHandler(w.handler)
 		if err != nil {
@@ -34,7 +36,7 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 	for _, informer := range []toolscache.SharedIndexInformer{
 		core.Namespaces().Informer(), core.Services().Informer(), core.ReplicationControllers().Informer(),
 		f.Apps().V1().ReplicaSets().Informer(), f.Apps().V1().StatefulSets().Informer(),
-		f.Policy().V1().PodDisruptionBudgets().Informer(),
+		f.Policy().V1().PodDisruptionBudgets().Informer(), storage.CSIDrivers().Informer(),
 	} {
 		s.synced = append(s.synced, informer.HasSyncedChecker())
 	}

@@ -44,6 +44,8 @@ const (
 	PersistentVolume      EventResource = "PersistentVolume"
 	PersistentVolumeClaim EventResource = "PersistentVolumeClaim"
 	StorageClass          EventResource = "storage.k8s.io/StorageClass"
+	CSINode               EventResource = "storage.k8s.io/CSINode"
+	VolumeAttachment      EventResource = "storage.k8s.io/VolumeAttachment"
 	// WildCard stands for everything.
 	WildCard EventResource = "*"
 )

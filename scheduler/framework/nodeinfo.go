@@ -15,10 +15,12 @@ type NodeInfo struct {
 	Pods []*PodInfo
 	// PodsWithAffinity and PodsWithRequiredAntiAffinity are the subsets inter-pod affinity has to look at.
 	PodsWithAffinity, PodsWithRequiredAntiAffinity []*PodInfo
-	Requested                                      Resource
-	NonZeroCPU, NonZeroMemory                      int64
-	Allocatable                                    Resource
-	Ports                                          []HostPort
+	// PodsWithClaims are the pods that name persistent volume claims.
+	PodsWithClaims            []*PodInfo
+	Requested                 Resource
+	NonZeroCPU, NonZeroMemory int64
+	Allocatable               Resource
+	Ports                     []HostPort
 	// Images maps every name of every image on the node to its size in bytes.
 	Images map[string]int64
 	// Generation grows with every version of any node the cache makes.
@@ -54,6 +56,9 @@ func (n *NodeInfo) WithPod(pod *PodInfo) *NodeInfo {
 	if len(pod.RequiredAntiAffinity) > 0 {
 		c.PodsWithRequiredAntiAffinity = with(n.PodsWithRequiredAntiAffinity, pod)
 	}
+	if len(pod.Claims) > 0 {
+		c.PodsWithClaims = with(n.PodsWithClaims, pod)
+	}
 	c.Requested = n.Requested.Plus(pod.Requests)
 	c.NonZeroCPU += pod.NonZeroCPU
 	c.NonZeroMemory += pod.NonZeroMemory
@@ -74,6 +79,7 @@ func (n *NodeInfo) WithoutPod(uid types.UID) *NodeInfo {
 	c.Pods = without(n.Pods, uid)
 	c.PodsWithAffinity = without(n.PodsWithAffinity, uid)
 	c.PodsWithRequiredAntiAffinity = without(n.PodsWithRequiredAntiAffinity, uid)
+	c.PodsWithClaims = without(n.PodsWithClaims, uid)
 	c.Requested = n.Requested.Minus(pod.Requests)
 	c.NonZeroCPU -= pod.NonZeroCPU
 	c.NonZeroMemory -= pod.NonZeroMemory

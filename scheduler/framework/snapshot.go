@@ -1,6 +1,9 @@
 package framework
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Snapshot is the cluster one scheduling cycle decides on. It belongs to the scheduling loop; only the cache changes it,
 // between cycles.
@@ -41,6 +44,18 @@ func (s *Snapshot) WithAffinity() []*NodeInfo {
 func (s *Snapshot) WithRequiredAntiAffinity() []*NodeInfo {
 	s.refreshLists()
 	return s.anti
+}
+
+// ClaimUsed reports whether a placed pod names the persistent volume claim.
+func (s *Snapshot) ClaimUsed(namespace, name string) bool {
+	for _, n := range s.nodes {
+		for _, pod := range n.PodsWithClaims {
+			if pod.Pod.Namespace == namespace && slices.Contains(pod.Claims, name) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ImageNodes answers how many nodes hold the image.

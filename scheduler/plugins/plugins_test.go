@@ -211,9 +211,7 @@ func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
 	t.Helper()
 	client := fake.NewClientset()
 	w := &world{t: t, cache: cache.New(), nominator: queue.NewNominator(), client: client, factory: informers.NewSharedInformerFactory(client, 0)}
-	fw, err := framework.New(plugins.Default(plugins.Deps{
-		Client: client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{},
-	}), w.nominator)
+	fw, err := framework.New(plugins.Default(w.deps()), w.nominator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +229,10 @@ func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
 		}
 	}
 	return w
+}
+
+func (w *world) deps() plugins.Deps {
+	return plugins.Deps{Client: w.client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{}}
 }
 
 // background runs work at once.
@@ -287,9 +289,8 @@ func (w *world) scores(plugin string, pod *corev1.Pod) map[string]int64 {
 	if _, _, s := w.framework.PreFilter(w.t.Context(), c); !s.IsSuccess() {
 		w.t.Fatal(s.Message())
 	}
-	deps := plugins.Deps{Client: w.client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{}}
 	var only []framework.Enabled
-	for _, e := range plugins.Default(deps) {
+	for _, e := range plugins.Default(w.deps()) {
 		if _, scores := e.Plugin.(framework.Score); scores && e.Plugin.Name() != plugin {
 			continue
 		}

@@ -9,9 +9,9 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/fake"
-
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/tools/cache"
 
 	"skiff/scheduler/framework"
 	"skiff/scheduler/plugins"
@@ -58,20 +58,29 @@ func using(name string) podOpt {
 	}
 }
 
+// store puts objects into the informers' stores.
 func (w *world) store(objects ...any) {
 	w.t.Helper()
-	core := w.factory.Core().V1()
+	core, storage := w.factory.Core().V1(), w.factory.Storage().V1()
 	for _, o := range objects {
-		var err error
-		switch o := o.(type) {
+		var informer cache.SharedIndexInformer
+		switch o.(type) {
 		case *corev1.PersistentVolumeClaim:
-			err = core.PersistentVolumeClaims().Informer().GetStore().Add(o)
+			informer = core.PersistentVolumeClaims().Informer()
 		case *corev1.PersistentVolume:
-			err = core.PersistentVolumes().Informer().GetStore().Add(o)
+			informer = core.PersistentVolumes().Informer()
 		case *storagev1.StorageClass:
-			err = w.factory.Storage().V1().StorageClasses().Informer().GetStore().Add(o)
+			informer = storage.StorageClasses().Informer()
+		case *storagev1.CSINode:
+			informer = storage.CSINodes().Informer()
+		case *storagev1.CSIDriver:
+			informer = storage.CSIDrivers().Informer()
+		case *storagev1.VolumeAttachment:
+			informer = storage.VolumeAttachments().Informer()
+		default:
+			w.t.Fatalf("no informer for %T", o)
 		}
-		if err != nil {
+		if err := informer.GetStore().Add(o); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -94,7 +103,7 @@ func TestVolumeFilters(t *testing.T) {
 		{"lost claim", []any{lost}, `UU: persistentvolumeclaim "data" bound to non-existent persistentvolume "gone"`, `UU: persistentvolumeclaim "data" bound to non-existent persistentvolume "gone"`},
 		{"unbound immediate", []any{claim("data", "now", ""), immediate}, "UU: pod has unbound immediate PersistentVolumeClaims", "UU: pod has unbound immediate PersistentVolumeClaims"},
 		{"bound to a volume of a", []any{claim("data", "now", "v"), volumeOn("v", "now", "a")}, fits, "UU: node(s) didn't match PersistentVolume's node affinity"},
-		{"bound to nothing", []any{claim("data", "now", "v")}, "UU: node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)", "UU: node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"},
+		{"bound to nothing", []any{claim("data", "now", "v")}, `UU: persistentvolume "v" not found`, `UU: persistentvolume "v" not found`},
 		{"provisioned anywhere", []any{claim("data", "later", ""), later}, fits, fits},
 		{"node selected before", []any{selected, later}, "UU: node(s) didn't find available persistent volumes to bind", fits},
 		{"local volume", []any{claim("data", "local", ""), local, volumeOn("v", "local", "b")}, "UU: node(s) didn't find available persistent volumes to bind", fits},
