@@ -86,15 +86,32 @@ func (q *Queue) requeueIfHelped(p *Pod, change framework.Change) bool {
 	for plugin := range p.UnschedulablePlugins {
 		helped = helped || q.hinted(plugin, p, change)
 	}
-	if !helped {
-		return false
+	if helped {
+		q.requeue(p, immediately, change.Event.Label)
 	}
+	return helped
+}
+
+// reconsiderIfHelped asks the plugin that keeps the pod out whether the change may help, and if so asks all PreEnqueue
+// plugins again.
+func (q *Queue) reconsiderIfHelped(p *Pod, change framework.Change) {
+	if change.Event.Resource != framework.WildCard && !q.hinted(p.GatedBy, p, change) {
+		return
+	}
+	if s := q.policy.PreEnqueue(p.Info); !s.IsSuccess() {
+		p.GatedBy = s.Plugin()
+		return
+	}
+	q.requeue(p, false, change.Event.Label)
+}
+
+// requeue tries a pod again, at once or, if it isn't to be done immediately, when its backoff is over.
+func (q *Queue) requeue(p *Pod, immediately bool, event string) {
 	to := backoff
 	if immediately || !p.Enqueued.Add(q.backoffFor(p)).After(time.Now()) {
 		to = active
 	}
-	q.enter(p, to, change.Event.Label)
-	return true
+	q.enter(p, to, event)
 }
 
 // hinted: a plugin that registers nothing is taken to care about everything.

@@ -266,7 +266,9 @@ func (q *Queue) Move(change framework.Change) {
 		return
 	}
 	for _, p := range q.unschedulable {
-		if p.GatedBy == "" {
+		if p.GatedBy != "" {
+			q.reconsiderIfHelped(p, change)
+		} else {
 			q.requeueIfHelped(p, change)
 		}
 	}

@@ -305,3 +305,38 @@ func TestNoPodIsEverLost(t *testing.T) {
 		})
 	})
 }
+
+// door gates all pods while it is shut; its plugin waits for labels of nodes.
+type door struct {
+	policy
+	shut *bool
+}
+
+func (d door) PreEnqueue(*framework.PodInfo) *framework.Status {
+	if *d.shut {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, "shut").WithPlugin("Door")
+	}
+	return nil
+}
+
+func (d door) Events() map[string][]framework.ClusterEventWithHint {
+	events := d.policy.Events()
+	events["Door"] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.UpdateNodeLabel}}}
+	return events
+}
+
+// TestGatedPodsHearWhatTheirPluginWaitsFor: a change that the gating plugin waits for has the gate looked at again.
+func TestGatedPodsHearWhatTheirPluginWaitsFor(t *testing.T) {
+	shut := true
+	q := queue.New(queue.Config{}, door{shut: &shut})
+	q.Add(info("a", 0))
+	counts(t, q, 0, 0, 0, 1)
+	awaited := framework.Change{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.UpdateNodeLabel}}
+	q.Move(awaited)
+	counts(t, q, 0, 0, 0, 1)
+	shut = false
+	q.Move(framework.Change{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.Add}, New: &corev1.Node{}})
+	counts(t, q, 0, 0, 0, 1)
+	q.Move(awaited)
+	counts(t, q, 1, 0, 0, 0)
+}
