@@ -33,6 +33,11 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 		}
 		s.synced = append(s.synced, registration.HasSyncedChecker())
 	}
+	synced, err := s.devices.Watch(s.queue.Move)
+	if err != nil {
+		return err
+	}
+	s.synced = append(s.synced, synced...)
 	for _, informer := range []toolscache.SharedIndexInformer{
 		core.Namespaces().Informer(), core.Services().Informer(), core.ReplicationControllers().Informer(),
 		f.Apps().V1().ReplicaSets().Informer(), f.Apps().V1().StatefulSets().Informer(),

@@ -43,6 +43,7 @@ type Scheduler struct {
 	recorder   *recorder
 	metrics    *schedulerMetrics
 	background *background
+	devices    *plugins.Devices
 	writer     *statusWriter
 	synced     []toolscache.DoneChecker
 	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
@@ -63,6 +64,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		nominator:  queue.NewNominator(),
 		recorder:   &recorder{name: cfg.Name, client: deps.Client},
 		background: &background{},
+		devices:    plugins.NewDevices(deps.Informers),
 	}
 	s.writer = newStatusWriter(s)
 	s.metrics = newMetrics(cfg.Name, s)
@@ -81,7 +83,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 func (s *Scheduler) pluginDeps(deps Deps) plugins.Deps {
 	return plugins.Deps{
 		Client: deps.Client, Informers: deps.Informers, Recorder: s.recorder,
-		Background: s.background, Nominations: s.nominator, Observer: s.metrics,
+		Background: s.background, Nominations: s.nominator, Observer: s.metrics, Devices: s.devices,
 	}
 }
 

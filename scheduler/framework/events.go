@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/dynamic-resource-allocation/resourceclaim"
 )
 
 // ActionType is a set of kinds of change.
@@ -23,12 +24,15 @@ const (
 	UpdatePodScaleDown
 	UpdatePodToleration
 	UpdatePodSchedulingGatesEliminated
+	// UpdatePodGeneratedResourceClaim: the names of the claims made for the pod were put into its status.
+	UpdatePodGeneratedResourceClaim
 	// UpdateOther is any other change of an object.
 	UpdateOther
 
 	// Update is any update.
 	Update = UpdateNodeAllocatable | UpdateNodeLabel | UpdateNodeTaint | UpdateNodeCondition | UpdateNodeAnnotation |
-		UpdatePodLabel | UpdatePodScaleDown | UpdatePodToleration | UpdatePodSchedulingGatesEliminated | UpdateOther
+		UpdatePodLabel | UpdatePodScaleDown | UpdatePodToleration | UpdatePodSchedulingGatesEliminated |
+		UpdatePodGeneratedResourceClaim | UpdateOther
 	// All is any change.
 	All = Add | Delete | Update
 )
@@ -46,6 +50,9 @@ const (
 	StorageClass          EventResource = "storage.k8s.io/StorageClass"
 	CSINode               EventResource = "storage.k8s.io/CSINode"
 	VolumeAttachment      EventResource = "storage.k8s.io/VolumeAttachment"
+	ResourceClaim         EventResource = "resource.k8s.io/ResourceClaim"
+	ResourceSlice         EventResource = "resource.k8s.io/ResourceSlice"
+	DeviceClass           EventResource = "resource.k8s.io/DeviceClass"
 	// WildCard stands for everything.
 	WildCard EventResource = "*"
 )
@@ -128,6 +135,10 @@ func PodChange(before, after *PodInfo) ActionType {
 	}
 	if len(before.Pod.Spec.SchedulingGates) > 0 && len(after.Pod.Spec.SchedulingGates) == 0 {
 		action |= UpdatePodSchedulingGatesEliminated
+	}
+	if !resourceclaim.PodStatusEqual(before.Pod.Status.ResourceClaimStatuses, after.Pod.Status.ResourceClaimStatuses) ||
+		!resourceclaim.PodExtendedStatusEqual(before.Pod.Status.ExtendedResourceClaimStatus, after.Pod.Status.ExtendedResourceClaimStatus) {
+		action |= UpdatePodGeneratedResourceClaim
 	}
 	if action == 0 {
 		action = UpdateOther

@@ -255,7 +255,7 @@ func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStat
 	var reasons []string
 	for _, p := range f.postFilt {
 		result, s := p.PostFilter(ctx, c, statuses)
-		if s.IsSuccess() || s.Code() == Error {
+		if s.IsSuccess() || s.Code() == Error || s.Code() == UnschedulableAndUnresolvable {
 			return result, s.WithPlugin(p.Name())
 		}
 		if result != nil {

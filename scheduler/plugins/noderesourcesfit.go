@@ -5,22 +5,25 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 
 	"skiff/scheduler/framework"
 )
 
 // NodeResourcesFit keeps pods off nodes without enough left of what they request, and prefers the least allocated node.
-type NodeResourcesFit struct{}
+// Extended resources that a device class stands behind are left to DynamicResources on nodes without a device plugin for
+// them (KEP-5004).
+type NodeResourcesFit struct{ devices *Devices }
 
 // NewNodeResourcesFit makes the plugin.
-func NewNodeResourcesFit() NodeResourcesFit { return NodeResourcesFit{} }
+func NewNodeResourcesFit(d Deps) NodeResourcesFit { return NodeResourcesFit{d.Devices} }
 
 // Name implements framework.Plugin.
 func (NodeResourcesFit) Name() string { return "NodeResourcesFit" }
 
 // Filter names everything the node lacks. A request above the node's whole capacity can't be helped by preemption.
 func (p NodeResourcesFit) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
-	reasons, unresolvable := insufficient(c.Pod.Requests, node)
+	reasons, unresolvable := p.insufficient(c.Pod.Requests, node)
 	if len(reasons) == 0 {
 		return nil
 	}
@@ -31,7 +34,7 @@ func (p NodeResourcesFit) Filter(_ context.Context, c *framework.Cycle, node *fr
 	return framework.NewStatus(code, reasons...).WithPlugin(p.Name())
 }
 
-func insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []string, unresolvable bool) {
+func (p NodeResourcesFit) insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []string, unresolvable bool) {
 	if len(node.Pods)+1 > node.Allocatable.AllowedPods {
 		reasons = append(reasons, "Too many pods")
 	}
@@ -45,7 +48,7 @@ func insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []
 	lacks(want.Memory, node.Allocatable.Memory, node.Requested.Memory, "Insufficient memory")
 	lacks(want.EphemeralStorage, node.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage, "Insufficient ephemeral-storage")
 	for name, request := range want.Scalar {
-		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] {
+		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] && !p.byDevices(name, node) {
 			lacks(request, node.Allocatable.Scalar[name], node.Requested.Scalar[name], fmt.Sprintf("Insufficient %s", name))
 		}
 	}
@@ -73,19 +76,100 @@ func (NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *frame
 	return sum / weights, nil
 }
 
-// EventsToRegister waits for pods to leave or shrink, for nodes that have room, and for the pod itself to shrink.
-func (NodeResourcesFit) EventsToRegister() []framework.ClusterEventWithHint {
+// byDevices reports whether the node provides the resource by devices of a class, if at all.
+func (p NodeResourcesFit) byDevices(name corev1.ResourceName, node *framework.NodeInfo) bool {
+	return node.Allocatable.Scalar[name] <= 0 && p.devices.className(name) != ""
+}
+
+// EventsToRegister waits for pods to leave or shrink, for nodes that have room, for classes of devices that stand behind a
+// resource, and for the pod itself to shrink.
+func (p NodeResourcesFit) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{
-		on(framework.AssignedPod, framework.Delete|framework.UpdatePodScaleDown, nil),
+		on(framework.AssignedPod, framework.Delete, podHadNode),
+		on(framework.Node, framework.Add|framework.UpdateNodeAllocatable, p.nodeHasMore),
+		on(framework.DeviceClass, framework.Add|framework.Update, classStandsBehind),
+		on(framework.AssignedPod, framework.UpdatePodScaleDown, podReleased),
 		on(framework.TargetPod, framework.UpdatePodScaleDown, nil),
-		on(framework.Node, framework.Add|framework.UpdateNodeAllocatable|framework.UpdateNodeTaint, func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-			node, ok := change.New.(*corev1.Node)
-			if !ok {
-				return framework.Queue
-			}
-			empty := &framework.NodeInfo{}
-			reasons, _ := insufficient(pod.Requests, empty.WithNode(node))
-			return queueIf(len(reasons) == 0)
-		}),
 	}
+}
+
+func podHadNode(_ *framework.PodInfo, change framework.Change) framework.QueueingHint {
+	gone, ok := change.Old.(*corev1.Pod)
+	return queueIf(!ok || gone.Spec.NodeName != "" || gone.Status.NominatedNodeName != "")
+}
+
+// nodeHasMore: the pod would fit the node were it empty, and the node is new or got more of something the pod requests.
+func (p NodeResourcesFit) nodeHasMore(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
+	after, ok := change.New.(*corev1.Node)
+	if !ok {
+		return framework.Queue
+	}
+	empty := &framework.NodeInfo{}
+	now := empty.WithNode(after)
+	if reasons, _ := p.insufficient(pod.Requests, now); len(reasons) > 0 {
+		return framework.QueueSkip
+	}
+	before, ok := change.Old.(*corev1.Node)
+	if !ok {
+		return framework.Queue
+	}
+	was := empty.WithNode(before)
+	if now.Allocatable.AllowedPods > was.Allocatable.AllowedPods || anyLess(was.Allocatable, now.Allocatable, pod.Requests) {
+		return framework.Queue
+	}
+	for name, request := range pod.Requests.Scalar {
+		if request != 0 && p.byDevices(name, now) {
+			return framework.Queue
+		}
+	}
+	return framework.QueueSkip
+}
+
+// anyLess reports whether a has less than b of any resource that is wanted.
+func anyLess(a, b, wanted framework.Resource) bool {
+	if (wanted.MilliCPU > 0 && a.MilliCPU < b.MilliCPU) || (wanted.Memory > 0 && a.Memory < b.Memory) ||
+		(wanted.EphemeralStorage > 0 && a.EphemeralStorage < b.EphemeralStorage) {
+		return true
+	}
+	for name, n := range wanted.Scalar {
+		if n != 0 && a.Scalar[name] < b.Scalar[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// podReleased: another pod now requests less of something that the pod requests.
+func podReleased(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
+	before, ok := change.Old.(*corev1.Pod)
+	after, now := change.New.(*corev1.Pod)
+	if !ok || !now {
+		return framework.Queue
+	}
+	was, _ := framework.NewPodInfo(before)
+	is, _ := framework.NewPodInfo(after)
+	return queueIf(after.Spec.NodeName != "" && anyLess(is.Requests, was.Requests, pod.Requests))
+}
+
+// classStandsBehind: a class of devices now stands behind a resource that the pod requests.
+func classStandsBehind(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
+	after, ok := change.New.(*resourcev1.DeviceClass)
+	if !ok {
+		return framework.Queue
+	}
+	before, existed := change.Old.(*resourcev1.DeviceClass)
+	if existed && resourceBehind(before) == resourceBehind(after) {
+		return framework.QueueSkip
+	}
+	_, named := pod.Requests.Scalar[resourceBehind(after)]
+	_, implied := pod.Requests.Scalar[corev1.ResourceName(resourcev1.ResourceDeviceClassPrefix+after.Name)]
+	return queueIf(named || (implied && !existed))
+}
+
+// resourceBehind answers the extended resource that the class names, "" when it names none.
+func resourceBehind(class *resourcev1.DeviceClass) corev1.ResourceName {
+	if class.Spec.ExtendedResourceName == nil {
+		return ""
+	}
+	return corev1.ResourceName(*class.Spec.ExtendedResourceName)
 }

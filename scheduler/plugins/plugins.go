@@ -19,12 +19,17 @@ type Deps struct {
 	Background Background
 	// Nominations are the promises of preemption.
 	Nominations Nominations
+	// Devices is shared by the plugins of all profiles; without it the plugins know of no devices.
+	Devices *Devices
 	// Observer is told of preemptions, for metrics; may be nil.
 	Observer PreemptionObserver
 }
 
 // Default lists the plugins of the default profile in upstream's order, with upstream's weights.
 func Default(d Deps) []framework.Enabled {
+	if d.Devices == nil {
+		d.Devices = NewDevices(d.Informers)
+	}
 	return []framework.Enabled{
 		{Plugin: SchedulingGates{}},
 		{Plugin: PrioritySort{}},
@@ -33,13 +38,14 @@ func Default(d Deps) []framework.Enabled {
 		{Plugin: NewTaintToleration(), Weight: 3},
 		{Plugin: NewNodeAffinity(), Weight: 2},
 		{Plugin: NewNodePorts()},
-		{Plugin: NewNodeResourcesFit(), Weight: 1},
+		{Plugin: NewNodeResourcesFit(d), Weight: 1},
 		{Plugin: NewVolumeRestrictions(d)},
 		{Plugin: NewNodeVolumeLimits(d)},
 		{Plugin: NewVolumeBinding(d)},
 		{Plugin: NewVolumeZone(d)},
 		{Plugin: NewPodTopologySpread(d), Weight: 2},
 		{Plugin: NewInterPodAffinity(d), Weight: 2},
+		{Plugin: NewDynamicResources(d, DefaultDynamicResourcesArgs()), Weight: 2},
 		{Plugin: NewDefaultPreemption(d)},
 		{Plugin: BalancedAllocation{}, Weight: 1},
 		{Plugin: ImageLocality{}, Weight: 1},

@@ -205,6 +205,8 @@ type world struct {
 	nominator *queue.Nominator
 	client    *fake.Clientset
 	factory   informers.SharedInformerFactory
+	// devices is set by withDevices.
+	devices *plugins.Devices
 }
 
 func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
@@ -232,7 +234,7 @@ func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
 }
 
 func (w *world) deps() plugins.Deps {
-	return plugins.Deps{Client: w.client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{}}
+	return plugins.Deps{Client: w.client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{}, Devices: w.devices}
 }
 
 // background runs work at once.
