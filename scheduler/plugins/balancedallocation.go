@@ -7,7 +7,7 @@ import (
 	"skiff/scheduler/framework"
 )
 
-// BalancedAllocation prefers nodes whose CPU and memory would be used to about the same degree.
+// BalancedAllocation prefers nodes on which the pod brings the used shares of CPU and memory closer together.
 type BalancedAllocation struct{}
 
 // Name implements framework.Plugin.
@@ -21,15 +21,24 @@ func (BalancedAllocation) PreScore(_ context.Context, c *framework.Cycle, _ []*f
 	return nil
 }
 
-// Score is 100 less the standard deviation of the two used shares.
+// Score compares the balance with the pod and without it: 75 where it stays the same, up to 100 where it gets better, down
+// to 50 where it gets worse.
 func (BalancedAllocation) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	if node.Allocatable.MilliCPU == 0 || node.Allocatable.Memory == 0 {
-		return framework.MaxNodeScore, nil
+	without := balance(node.Requested, node.Allocatable)
+	with := balance(framework.Resource{
+		MilliCPU: node.Requested.MilliCPU + c.Pod.Requests.MilliCPU, Memory: node.Requested.Memory + c.Pod.Requests.Memory,
+	}, node.Allocatable)
+	const half = framework.MaxNodeScore / 2
+	return half + (half+with-without)/2, nil
+}
+
+// balance is 100 less the standard deviation of the two used shares; a resource that the node doesn't have is left out.
+func balance(used, allocatable framework.Resource) int64 {
+	if allocatable.MilliCPU == 0 || allocatable.Memory == 0 {
+		return framework.MaxNodeScore
 	}
-	cpu := share(node.Requested.MilliCPU+c.Pod.Requests.MilliCPU, node.Allocatable.MilliCPU)
-	memory := share(node.Requested.Memory+c.Pod.Requests.Memory, node.Allocatable.Memory)
-	deviation := math.Abs((cpu - memory) / 2)
-	return int64((1 - deviation) * float64(framework.MaxNodeScore)), nil
+	deviation := math.Abs((share(used.MilliCPU, allocatable.MilliCPU) - share(used.Memory, allocatable.Memory)) / 2)
+	return int64((1 - deviation) * float64(framework.MaxNodeScore))
 }
 
 func share(used, capacity int64) float64 {

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,8 +12,13 @@ import (
 	"skiff/scheduler/framework"
 )
 
-// NodeAffinity serves nodeSelector and required and preferred node affinity.
-type NodeAffinity struct{ mismatch, conflict *framework.Status }
+// NodeAffinity serves nodeSelector and required and preferred node affinity, and affinity that the configuration adds to
+// that of every pod.
+type NodeAffinity struct {
+	mismatch, conflict, outside *framework.Status
+	added                       *nodeaffinity.NodeSelector
+	addedPreferred              *nodeaffinity.PreferredSchedulingTerms
+}
 
 // NewNodeAffinity makes the plugin.
 func NewNodeAffinity() NodeAffinity {
@@ -20,7 +26,29 @@ func NewNodeAffinity() NodeAffinity {
 	return NodeAffinity{
 		mismatch: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match Pod's node affinity/selector"),
 		conflict: rejection(name, framework.UnschedulableAndUnresolvable, "pod affinity terms conflict"),
+		outside:  rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match scheduler-enforced node affinity"),
 	}
+}
+
+// NewNodeAffinityWith makes the plugin with affinity added to that of every pod (the argument addedAffinity); nil adds
+// none. Terms that can't be parsed are an error.
+func NewNodeAffinityWith(added *corev1.NodeAffinity) (NodeAffinity, error) {
+	p := NewNodeAffinity()
+	if added == nil {
+		return p, nil
+	}
+	var err error
+	if required := added.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+		if p.added, err = nodeaffinity.NewNodeSelector(required); err != nil {
+			return p, fmt.Errorf("parsing addedAffinity.requiredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	if preferred := added.PreferredDuringSchedulingIgnoredDuringExecution; len(preferred) > 0 {
+		if p.addedPreferred, err = nodeaffinity.NewPreferredSchedulingTerms(preferred); err != nil {
+			return p, fmt.Errorf("parsing addedAffinity.preferredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	return p, nil
 }
 
 // Name implements framework.Plugin.
@@ -45,7 +73,7 @@ const preferredKey = "NodeAffinity/preferred"
 // PreFilter parses the terms once and narrows the nodes when every term names nodes by metadata.name.
 func (p NodeAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	required := requiredTerms(c.Pod.Pod)
-	if required == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 {
+	if required == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 && p.added == nil {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	c.Write(p.Name(), requiredAffinity{nodeaffinity.GetRequiredNodeAffinity(c.Pod.Pod)})
@@ -89,8 +117,11 @@ func namedNodes(term *corev1.NodeSelectorTerm) sets.Set[string] {
 	return names
 }
 
-// Filter matches the required terms; one that can't be parsed matches nothing.
+// Filter matches the added and the pod's required terms; one that can't be parsed matches nothing.
 func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
+	if p.added != nil && !p.added.Match(node.Node) {
+		return p.outside
+	}
 	if match, err := framework.State[requiredAffinity](c, p.Name()).Match(node.Node); err != nil || !match {
 		return p.mismatch
 	}
@@ -98,10 +129,13 @@ func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framew
 }
 
 // PreScore parses the preferred terms.
-func (NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
+func (p NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
 	a := c.Pod.Pod.Spec.Affinity
 	if a == nil || a.NodeAffinity == nil || len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
-		return framework.NewStatus(framework.Skip)
+		if p.addedPreferred == nil {
+			return framework.NewStatus(framework.Skip)
+		}
+		return nil
 	}
 	terms, err := nodeaffinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 	if err != nil {
@@ -112,8 +146,15 @@ func (NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framewo
 }
 
 // Score sums the weights of the matching preferred terms.
-func (NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	return framework.State[preferredAffinity](c, preferredKey).Score(node.Node), nil
+func (p NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
+	var sum int64
+	if p.addedPreferred != nil {
+		sum = p.addedPreferred.Score(node.Node)
+	}
+	if own := framework.State[preferredAffinity](c, preferredKey); own.PreferredSchedulingTerms != nil {
+		sum += own.Score(node.Node)
+	}
+	return sum, nil
 }
 
 // NormalizeScore scales to the best node.
@@ -122,16 +163,25 @@ func (NodeAffinity) NormalizeScore(_ context.Context, _ *framework.Cycle, scores
 	return nil
 }
 
-// EventsToRegister waits for nodes that match.
-func (NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
+// EventsToRegister waits for nodes that match and didn't before.
+func (p NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{
 		on(framework.Node, framework.Add|framework.UpdateNodeLabel, func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-			node, ok := change.New.(*corev1.Node)
+			after, ok := change.New.(*corev1.Node)
 			if !ok {
 				return framework.Queue
 			}
-			match, err := nodeaffinity.GetRequiredNodeAffinity(pod.Pod).Match(node)
-			return queueIf(match || err != nil)
+			if p.added != nil && !p.added.Match(after) {
+				return framework.QueueSkip
+			}
+			required := nodeaffinity.GetRequiredNodeAffinity(pod.Pod)
+			match, err := required.Match(after)
+			before, existed := change.Old.(*corev1.Node)
+			if err != nil || !match || !existed {
+				return queueIf(err != nil || match)
+			}
+			matched, err := required.Match(before)
+			return queueIf(err != nil || !matched)
 		}),
 	}
 }

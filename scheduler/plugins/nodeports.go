@@ -54,9 +54,12 @@ func (NodePorts) EventsToRegister() []framework.ClusterEventWithHint {
 			if !ok {
 				return framework.Queue
 			}
+			if gone.Spec.NodeName == "" && gone.Status.NominatedNodeName == "" {
+				return framework.QueueSkip
+			}
 			info, err := framework.NewPodInfo(gone)
 			return queueIf(err != nil || portsConflict(pod.Ports, info.Ports))
 		}),
-		on(framework.Node, framework.Add|framework.UpdateNodeTaint, nil),
+		on(framework.Node, framework.Add, nil),
 	}
 }

@@ -358,8 +358,9 @@ func TestFilters(t *testing.T) {
 		}, nil, makePod("p"), map[string]string{"hard": untolerated, "out": untolerated, "soft": fits}},
 		{"taint by value", []*corev1.Node{makeNode("a", taint("k", "v", corev1.TaintEffectNoSchedule)), makeNode("b", taint("k", "w", corev1.TaintEffectNoSchedule))}, nil,
 			makePod("p", tolerate("k", corev1.TolerationOpEqual, "v")), map[string]string{"a": fits, "b": untolerated}},
+		// The gate TaintTolerationComparisonOperators is off: such a toleration tolerates nothing.
 		{"taint by order", []*corev1.Node{makeNode("a", taint("sla", "950", corev1.TaintEffectNoSchedule)), makeNode("b", taint("sla", "900", corev1.TaintEffectNoSchedule))}, nil,
-			makePod("p", tolerate("sla", corev1.TolerationOpGt, "920")), map[string]string{"a": fits, "b": untolerated}},
+			makePod("p", tolerate("sla", corev1.TolerationOpGt, "920")), map[string]string{"a": untolerated, "b": untolerated}},
 		{"node selector", []*corev1.Node{makeNode("a", labels("disk", "ssd")), b}, nil, makePod("p", selectNodes("disk", "ssd")), map[string]string{"a": fits, "b": noSelector}},
 		{"affinity terms are or-ed", []*corev1.Node{makeNode("a", labels("x", "1")), makeNode("b", labels("y", "5")), makeNode("c")}, nil,
 			makePod("p", requireNodes(expr("x", corev1.NodeSelectorOpIn, "1"), expr("y", corev1.NodeSelectorOpGt, "4"))), map[string]string{"a": fits, "b": fits, "c": noSelector}},
@@ -444,8 +445,14 @@ func TestScores(t *testing.T) {
 		{"least allocated", "NodeResourcesFit", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "1", "memory", "1Gi"))},
 			makePod("p", requests("cpu", "2", "memory", "1Gi")), map[string]int64{"a": 62, "b": 37}},
 		{"requests left out count with defaults", "NodeResourcesFit", two[:1], nil, makePod("p"), map[string]int64{"a": (97 + 95) / 2}},
+		// 75 where the pod changes nothing: on a the shares are equal before and after, on b they differ by a half both times.
 		{"balanced", "NodeResourcesBalancedAllocation", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "2"))},
-			makePod("p", requests("cpu", "1", "memory", "1Gi")), map[string]int64{"a": 100, "b": 75}},
+			makePod("p", requests("cpu", "1", "memory", "1Gi")), map[string]int64{"a": 75, "b": 75}},
+		// On a the shares get as far apart as 1/4 (100 to 87), on b the gap of 1/2 closes to 1/4 (75 to 87).
+		{"balance gets worse and better", "NodeResourcesBalancedAllocation", two, []*corev1.Pod{makePod("x", at("b"), requests("memory", "2Gi"))},
+			makePod("p", requests("cpu", "1")), map[string]int64{"a": 50 + (50+87-100)/2, "b": 50 + (50+87-75)/2}},
+		{"balance of what the node has", "NodeResourcesBalancedAllocation", []*corev1.Node{makeNode("a", allocatable("cpu", "4", "pods", "9"))}, nil,
+			makePod("p", requests("cpu", "1")), map[string]int64{"a": 75}},
 		{"best effort isn't balanced", "NodeResourcesBalancedAllocation", two, nil, makePod("p"), map[string]int64{"a": 0, "b": 0}},
 		{"soft taints", "TaintToleration", []*corev1.Node{
 			makeNode("a", taint("x", "", corev1.TaintEffectPreferNoSchedule), taint("y", "", corev1.TaintEffectPreferNoSchedule)),

@@ -72,6 +72,11 @@ func parseSpreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) 
 	return spreads, nil
 }
 
+// hardSpreads answers the constraints that keep the pod off nodes. The system's defaults are all soft.
+func (*PodTopologySpread) hardSpreads(pod *corev1.Pod) ([]spread, error) {
+	return parseSpreads(pod, corev1.DoNotSchedule)
+}
+
 // counts reports whether the node's pods are counted for the constraint.
 func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.RequiredNodeAffinity, node *corev1.Node) bool {
 	if s.honorAffinity {
@@ -82,9 +87,12 @@ func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.
 	return !s.honorTaint || !untolerated(log, node, pod)
 }
 
-// matching counts the node's live pods of the namespace that the selector picks.
+// matching counts the node's live pods of the namespace that the selector picks; a selector of everything picks none.
 func (s *spread) matching(node *framework.NodeInfo, namespace string) int {
 	n := 0
+	if s.selector.Empty() {
+		return n
+	}
 	for _, p := range node.Pods {
 		if p.Pod.Namespace == namespace && p.Pod.DeletionTimestamp == nil && s.selector.Matches(labels.Set(p.Pod.Labels)) {
 			n++
@@ -137,7 +145,7 @@ func (s *spreadState) settle(i int) {
 // PreFilter counts the matching pods of every domain.
 func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	pod := c.Pod.Pod
-	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
+	spreads, err := p.hardSpreads(pod)
 	if err != nil {
 		return nil, framework.AsStatus(err)
 	}
@@ -223,7 +231,7 @@ func (p *PodTopologySpread) RemovePod(ctx context.Context, c *framework.Cycle, p
 
 func (p *PodTopologySpread) shift(ctx context.Context, c *framework.Cycle, pod *framework.PodInfo, node *framework.NodeInfo, by int) {
 	s := framework.State[*spreadState](c, p.Name())
-	if s == nil || pod.Pod.Namespace != c.Pod.Pod.Namespace || pod.Pod.DeletionTimestamp != nil || !hasAllKeys(node.Node, s.spreads) {
+	if s == nil || pod.Pod.Namespace != c.Pod.Pod.Namespace || !hasAllKeys(node.Node, s.spreads) {
 		return
 	}
 	for i := range s.spreads {
@@ -233,27 +241,4 @@ func (p *PodTopologySpread) shift(ctx context.Context, c *framework.Cycle, pod *
 			s.settle(i)
 		}
 	}
-}
-
-// EventsToRegister waits for pods the constraints count, and for nodes.
-func (*PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint {
-	counted := func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-		for _, object := range []any{change.Old, change.New} {
-			other, ok := object.(*corev1.Pod)
-			if ok && other.Namespace == pod.Pod.Namespace && anySpreadSelects(pod.Pod, other) {
-				return framework.Queue
-			}
-		}
-		return framework.QueueSkip
-	}
-	return []framework.ClusterEventWithHint{
-		on(framework.AssignedPod, framework.Add|framework.Delete|framework.UpdatePodLabel, counted),
-		on(framework.TargetPod, framework.UpdatePodLabel, nil),
-		on(framework.Node, framework.Add|framework.Delete|framework.UpdateNodeLabel|framework.UpdateNodeTaint, nil),
-	}
-}
-
-func anySpreadSelects(pod, other *corev1.Pod) bool {
-	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
-	return err != nil || slices.ContainsFunc(spreads, func(s spread) bool { return s.selector.Matches(labels.Set(other.Labels)) })
 }

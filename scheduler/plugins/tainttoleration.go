@@ -37,11 +37,17 @@ func untolerated(log klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
 		if taint.Effect != corev1.TaintEffectNoSchedule && taint.Effect != corev1.TaintEffectNoExecute {
 			continue
 		}
-		if !schedhelpers.TolerationsTolerateTaint(log, pod.Spec.Tolerations, taint, true) {
+		if !tolerated(log, pod.Spec.Tolerations, taint) {
 			return true
 		}
 	}
 	return false
+}
+
+// tolerated reports whether one of the tolerations is for the taint. The operators Gt and Lt tolerate nothing: their gate,
+// TaintTolerationComparisonOperators, is off in v1.37.
+func tolerated(log klog.Logger, tolerations []corev1.Toleration, taint *corev1.Taint) bool {
+	return schedhelpers.TolerationsTolerateTaint(log, tolerations, taint, false)
 }
 
 // softTolerations are the pod's tolerations that speak of PreferNoSchedule.
@@ -82,8 +88,7 @@ func (p TaintToleration) Score(ctx context.Context, c *framework.Cycle, node *fr
 	var count int64
 	for i := range node.Node.Spec.Taints {
 		taint := &node.Node.Spec.Taints[i]
-		if taint.Effect == corev1.TaintEffectPreferNoSchedule &&
-			!schedhelpers.TolerationsTolerateTaint(klog.FromContext(ctx), soft, taint, true) {
+		if taint.Effect == corev1.TaintEffectPreferNoSchedule && !tolerated(klog.FromContext(ctx), soft, taint) {
 			count++
 		}
 	}
@@ -96,12 +101,14 @@ func (TaintToleration) NormalizeScore(_ context.Context, _ *framework.Cycle, sco
 	return nil
 }
 
-// EventsToRegister waits for nodes whose taints the pod tolerates and for new tolerations.
+// EventsToRegister waits for nodes whose taints the pod tolerates, and didn't before, and for new tolerations.
 func (TaintToleration) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{
 		on(framework.Node, framework.Add|framework.UpdateNodeTaint, func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-			node, ok := change.New.(*corev1.Node)
-			return queueIf(!ok || !untolerated(klog.Background(), node, pod.Pod))
+			after, ok := change.New.(*corev1.Node)
+			before, existed := change.Old.(*corev1.Node)
+			log := klog.Background()
+			return queueIf(!ok || (!untolerated(log, after, pod.Pod) && (!existed || untolerated(log, before, pod.Pod))))
 		}),
 		on(framework.TargetPod, framework.UpdatePodToleration, nil),
 	}
