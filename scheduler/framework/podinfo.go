@@ -27,8 +27,11 @@ type PodInfo struct {
 	Requests Resource
 	// NonZeroCPU (millicores) and NonZeroMemory (bytes) are the requests with defaults for containers that name none.
 	NonZeroCPU, NonZeroMemory int64
-	Priority                  int32
-	Ports                     []HostPort
+	// ScoredCPU and ScoredMemory are what the pod counts as while nodes are rated for it. They differ from the above only
+	// with pod-level requests, where a default then also stands in for containers beside others that name a request.
+	ScoredCPU, ScoredMemory int64
+	Priority                int32
+	Ports                   []HostPort
 	// Claims are the names of the persistent volume claims the pod names itself.
 	Claims []string
 
@@ -110,12 +113,18 @@ func (p *PodInfo) computeRequests() {
 	requests := resourcehelpers.PodRequests(p.Pod, opts)
 	p.Requests = NewResource(requests)
 
-	opts.NonMissingContainerRequests = nonMissing(requests, resourcehelpers.IsPodLevelRequestsSet(p.Pod))
+	podLevel := resourcehelpers.IsPodLevelRequestsSet(p.Pod)
+	opts.NonMissingContainerRequests = nonMissing(requests, podLevel)
 	if len(opts.NonMissingContainerRequests) > 0 {
 		requests = resourcehelpers.PodRequests(p.Pod, opts)
 	}
 	nonZero := NewResource(requests)
 	p.NonZeroCPU, p.NonZeroMemory = nonZero.MilliCPU, nonZero.Memory
+	if podLevel {
+		opts.NonMissingContainerRequests = nonMissing(nil, false)
+		nonZero = NewResource(resourcehelpers.PodRequests(p.Pod, opts))
+	}
+	p.ScoredCPU, p.ScoredMemory = nonZero.MilliCPU, nonZero.Memory
 }
 
 // nonMissing answers the defaults to fill in: all of them without pod-level requests, else those the pod level leaves open.

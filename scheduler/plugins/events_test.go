@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"skiff/scheduler/framework"
 )
@@ -140,15 +139,4 @@ func TestPodAffinityHints(t *testing.T) {
 		{"node gets another label", awayA, relabelled(zone("a"), makeNode("a", labels("zone", "a", "x", "y"))), false},
 		{"taint goes", nearA, retainted(zone("a"), zone("a")), false},
 	})
-}
-
-// TestSpreadBySelectorOfAll: a selector that picks all pods counts none of those there, but the pod itself.
-func TestSpreadBySelectorOfAll(t *testing.T) {
-	all := func(c *corev1.TopologySpreadConstraint) { c.LabelSelector = &metav1.LabelSelector{} }
-	w := newWorld(t, []*corev1.Node{makeNode("a", labels("zone", "a")), makeNode("b", labels("zone", "b"))}, makePod("x", at("a")), makePod("y", at("a")))
-	for node, got := range w.verdicts(makePod("p", spread(1, "zone", corev1.DoNotSchedule, all))) {
-		if got != fits {
-			t.Errorf("node %s: %q", node, got)
-		}
-	}
 }

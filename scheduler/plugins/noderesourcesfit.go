@@ -68,8 +68,8 @@ func (NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *frame
 			sum += (capacity - requested) * framework.MaxNodeScore / capacity
 		}
 	}
-	leastAllocated(node.NonZeroCPU+c.Pod.NonZeroCPU, node.Allocatable.MilliCPU)
-	leastAllocated(node.NonZeroMemory+c.Pod.NonZeroMemory, node.Allocatable.Memory)
+	leastAllocated(node.NonZeroCPU+c.Pod.ScoredCPU, node.Allocatable.MilliCPU)
+	leastAllocated(node.NonZeroMemory+c.Pod.ScoredMemory, node.Allocatable.Memory)
 	if weights == 0 {
 		return 0, nil
 	}

@@ -46,3 +46,15 @@ func TestFitHints(t *testing.T) {
 		{"the pod itself wants less", cpu, changed(framework.TargetPod, framework.UpdatePodScaleDown, cpu, cpu), true},
 	})
 }
+
+// TestPodLevelRequestsAreScored: what the pod level leaves open counts with a default for every container that leaves it
+// open, too.
+func TestPodLevelRequestsAreScored(t *testing.T) {
+	pod := makePod("p", requests("memory", "1Gi"), container("idle", "example.com/none", 0), func(p *corev1.Pod) {
+		p.Spec.Resources = &corev1.ResourceRequirements{Requests: resources("cpu", "1")}
+	})
+	// (4000-1000)/4000 CPU, (4096-1024-200)/4096 memory.
+	if got := newWorld(t, []*corev1.Node{makeNode("a")}).scores("NodeResourcesFit", pod)["a"]; got != (75+70)/2 {
+		t.Errorf("score %d, want %d", got, (75+70)/2)
+	}
+}

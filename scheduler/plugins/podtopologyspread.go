@@ -17,18 +17,27 @@ import (
 )
 
 // PodTopologySpread spreads matching pods over domains of nodes. Pods without constraints that belong to a service or
-// controller get upstream's soft defaults over hosts and zones.
+// controller get upstream's soft defaults over hosts and zones, or the constraints of the configuration.
 type PodTopologySpread struct {
 	defaults        defaultSpread
 	skewed, keyless *framework.Status
 }
 
-// NewPodTopologySpread makes the plugin.
+// NewPodTopologySpread makes the plugin with the system's default constraints.
 func NewPodTopologySpread(d Deps) *PodTopologySpread {
+	p := NewPodTopologySpreadWith(d, systemSpread())
+	p.defaults.system = true
+	return p
+}
+
+// NewPodTopologySpreadWith makes the plugin with default constraints of the configuration, in place of the system's (the
+// arguments defaultConstraints, with defaultingType List). They name no selector: it is that of the pod's services and
+// controller.
+func NewPodTopologySpreadWith(d Deps, constraints []corev1.TopologySpreadConstraint) *PodTopologySpread {
 	const name = "PodTopologySpread"
 	const reason = "node(s) didn't match pod topology spread constraints"
 	return &PodTopologySpread{
-		defaults: newDefaultSpread(d.Informers),
+		defaults: newDefaultSpread(d.Informers, constraints),
 		skewed:   rejection(name, framework.Unschedulable, reason),
 		keyless:  rejection(name, framework.UnschedulableAndUnresolvable, reason+" (missing required label)"),
 	}
@@ -45,11 +54,19 @@ type spread struct {
 	honorAffinity, honorTaint bool
 }
 
+// spreadsOf answers the constraints of one kind of action: the pod's own, or the defaults if it has none.
+func (p *PodTopologySpread) spreadsOf(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+	if len(pod.Spec.TopologySpreadConstraints) > 0 {
+		return parseSpreads(pod, pod.Spec.TopologySpreadConstraints, action)
+	}
+	return p.defaults.spreads(pod, action)
+}
+
 // parseSpreads parses the constraints of one kind of action.
-func parseSpreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+func parseSpreads(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
 	var spreads []spread
-	for i := range pod.Spec.TopologySpreadConstraints {
-		c := &pod.Spec.TopologySpreadConstraints[i]
+	for i := range constraints {
+		c := &constraints[i]
 		if c.WhenUnsatisfiable != action {
 			continue
 		}
@@ -70,11 +87,6 @@ func parseSpreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) 
 		spreads = append(spreads, s)
 	}
 	return spreads, nil
-}
-
-// hardSpreads answers the constraints that keep the pod off nodes. The system's defaults are all soft.
-func (*PodTopologySpread) hardSpreads(pod *corev1.Pod) ([]spread, error) {
-	return parseSpreads(pod, corev1.DoNotSchedule)
 }
 
 // counts reports whether the node's pods are counted for the constraint.
@@ -145,7 +157,7 @@ func (s *spreadState) settle(i int) {
 // PreFilter counts the matching pods of every domain.
 func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	pod := c.Pod.Pod
-	spreads, err := p.hardSpreads(pod)
+	spreads, err := p.spreadsOf(pod, corev1.DoNotSchedule)
 	if err != nil {
 		return nil, framework.AsStatus(err)
 	}

@@ -33,16 +33,29 @@ func spreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) (labels
 	return selector, nil
 }
 
-// defaultSpread finds the soft constraints of pods that name none.
+// defaultSpread finds the constraints of pods that name none.
 type defaultSpread struct {
+	constraints []corev1.TopologySpreadConstraint
+	// system constraints also spread over hosts on nodes without a zone.
+	system   bool
 	services corelisters.ServiceLister
 	rcs      corelisters.ReplicationControllerLister
 	rss      appslisters.ReplicaSetLister
 	sss      appslisters.StatefulSetLister
 }
 
-func newDefaultSpread(f informers.SharedInformerFactory) defaultSpread {
+// systemSpread are upstream's system defaults: hosts with a skew of 3, zones with a skew of 5, both soft.
+func systemSpread() []corev1.TopologySpreadConstraint {
+	return []corev1.TopologySpreadConstraint{
+		{MaxSkew: 3, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway},
+		{MaxSkew: 5, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.ScheduleAnyway},
+	}
+}
+
+func newDefaultSpread(f informers.SharedInformerFactory, constraints []corev1.TopologySpreadConstraint) defaultSpread {
 	return defaultSpread{
+		constraints: constraints,
+
 		services: f.Core().V1().Services().Lister(),
 		rcs:      f.Core().V1().ReplicationControllers().Lister(),
 		rss:      f.Apps().V1().ReplicaSets().Lister(),
@@ -50,17 +63,20 @@ func newDefaultSpread(f informers.SharedInformerFactory) defaultSpread {
 	}
 }
 
-// spreads answers upstream's system defaults: hosts with a skew of 3, zones with a skew of 5, for pods that a service or
-// a controller selects.
-func (d defaultSpread) spreads(pod *corev1.Pod) ([]spread, error) {
+// spreads answers the defaults of one kind of action, for pods that a service or a controller selects.
+func (d defaultSpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+	spreads, err := parseSpreads(pod, d.constraints, action)
+	if err != nil || len(spreads) == 0 {
+		return nil, err
+	}
 	selector, err := d.selector(pod)
 	if err != nil || selector.Empty() {
 		return nil, err
 	}
-	return []spread{
-		{maxSkew: 3, minDomains: 1, key: corev1.LabelHostname, selector: selector, honorAffinity: true},
-		{maxSkew: 5, minDomains: 1, key: corev1.LabelTopologyZone, selector: selector, honorAffinity: true},
-	}, nil
+	for i := range spreads {
+		spreads[i].selector = selector
+	}
+	return spreads, nil
 }
 
 // selector joins the selectors of the pod's services and of its controller.

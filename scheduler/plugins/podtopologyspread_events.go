@@ -22,7 +22,7 @@ func (p *PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint 
 
 // otherPodHint: a pod on a node comes to be counted, or is counted no more.
 func (p *PodTopologySpread) otherPodHint(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-	spreads, err := p.hardSpreads(pod.Pod)
+	spreads, err := p.spreadsOf(pod.Pod, corev1.DoNotSchedule)
 	if err != nil {
 		return framework.Queue
 	}
@@ -47,7 +47,7 @@ func (p *PodTopologySpread) otherPodHint(pod *framework.PodInfo, change framewor
 
 // ownHint: the pod is counted differently, or tolerates more while taints are honored.
 func (p *PodTopologySpread) ownHint(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-	spreads, err := p.hardSpreads(pod.Pod)
+	spreads, err := p.spreadsOf(pod.Pod, corev1.DoNotSchedule)
 	before, existed := change.Old.(*framework.PodInfo)
 	after, exists := change.New.(*framework.PodInfo)
 	if err != nil || !existed || !exists {
@@ -62,7 +62,7 @@ func (p *PodTopologySpread) ownHint(pod *framework.PodInfo, change framework.Cha
 
 // nodeHint: a node comes to or leaves the domains, changes between them, or changes its taints there.
 func (p *PodTopologySpread) nodeHint(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-	spreads, err := p.hardSpreads(pod.Pod)
+	spreads, err := p.spreadsOf(pod.Pod, corev1.DoNotSchedule)
 	before, existed := change.Old.(*corev1.Node)
 	after, exists := change.New.(*corev1.Node)
 	if err != nil || (!existed && !exists) {

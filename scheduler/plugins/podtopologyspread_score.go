@@ -29,16 +29,11 @@ func (s *spreadScore) Clone() framework.StateData { return s }
 // PreScore counts the matching pods of the feasible nodes' domains.
 func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo) *framework.Status {
 	pod := c.Pod.Pod
-	s := &spreadScore{strict: len(pod.Spec.TopologySpreadConstraints) > 0}
-	var err error
-	if s.strict {
-		s.spreads, err = parseSpreads(pod, corev1.ScheduleAnyway)
-	} else {
-		s.spreads, err = p.defaults.spreads(pod)
-	}
+	spreads, err := p.spreadsOf(pod, corev1.ScheduleAnyway)
 	if err != nil {
 		return framework.AsStatus(err)
 	}
+	s := &spreadScore{spreads: spreads, strict: len(pod.Spec.TopologySpreadConstraints) > 0 || !p.defaults.system}
 	if len(s.spreads) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
