@@ -167,8 +167,10 @@ func (l *claimLedger) allocated() structured.AllocatedState {
 		AllocatedSharedDeviceIDs: maps.Clone(l.taken.AllocatedSharedDeviceIDs),
 		AggregatedCapacity:       l.taken.AggregatedCapacity.Clone(),
 	}
-	for _, claim := range l.pending {
-		take(state, claim)
+	for uid, claim := range l.pending {
+		if known := l.claims[nameOf(claim)].latest; known == nil || known.UID != uid || known.Status.Allocation == nil {
+			take(state, claim) // Otherwise the informer was faster than the answer to the write, and it is counted above.
+		}
 	}
 	return state
 }

@@ -150,7 +150,7 @@ func (p *DynamicResources) claimsOf(pod *corev1.Pod) ([]*resourcev1.ResourceClai
 
 // PreFilter looks up the claims and sets up the search for devices. A pod without claims needs none of this.
 func (p *DynamicResources) PreFilter(ctx context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
-	state := &podDevices{nodes: map[string]nodeDevices{}}
+	state := &podDevices{}
 	c.Write(p.Name(), state)
 	named, err := p.claimsOf(c.Pod.Pod)
 	if err != nil {
@@ -177,6 +177,7 @@ func (p *DynamicResources) PreFilter(ctx context.Context, c *framework.Cycle) (*
 		if state.allocator, err = p.allocator(ctx); err != nil {
 			return nil, framework.AsStatus(err)
 		}
+		state.nodes = map[string]nodeDevices{}
 	}
 	// Only now: PostFilter does nothing for a pod that was turned down above.
 	if state.claims = claims; special != nil {

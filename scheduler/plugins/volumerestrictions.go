@@ -58,6 +58,10 @@ func (e *exclusiveClaims) refs(pod *framework.PodInfo) int {
 // PreFilter looks up which claims are exclusive. A pod with none in use and without such disks needs no filtering.
 func (p *VolumeRestrictions) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	pod := c.Pod.Pod
+	disks := slices.ContainsFunc(pod.Spec.Volumes, exclusiveDisk)
+	if !disks && len(c.Pod.Claims) == 0 {
+		return nil, framework.NewStatus(framework.Skip)
+	}
 	state := &exclusiveClaims{names: sets.New[string]()}
 	for _, name := range c.Pod.Claims {
 		claim, err := p.claims.PersistentVolumeClaims(pod.Namespace).Get(name)
@@ -73,7 +77,7 @@ func (p *VolumeRestrictions) PreFilter(_ context.Context, c *framework.Cycle) (*
 			state.uses++
 		}
 	}
-	if state.uses == 0 && !slices.ContainsFunc(pod.Spec.Volumes, exclusiveDisk) {
+	if state.uses == 0 && !disks {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	c.Write(p.Name(), state)
