@@ -2,6 +2,7 @@ package apitest_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ func TestDevicesAgainstTheAPI(t *testing.T) {
 		{"unused claim in the way is freed", freesClaim},
 		{"extended resource", extends},
 		{"binding conditions", waitsForConditions},
+		{"no device twice", sharesOut},
 	} {
 		t.Run(story.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -311,4 +313,62 @@ func waitsForConditions(l lab) {
 	_, err := l.admin.ResourceV1().ResourceClaims("default").UpdateStatus(l.ctx, claim, metav1.UpdateOptions{})
 	l.must(err)
 	l.onNode("seven", "n1")
+}
+
+// sharesOut: of more pods than devices, half of them by claims and half by an extended resource, as many are placed as there
+// are devices, and no device is given twice.
+func sharesOut(l lab) {
+	const pods, perNode = 16, 4
+	l.class("eight.example.com", "eight.example.com/gpu")
+	for _, node := range []string{"n1", "n2"} {
+		var devices []resourcev1.Device
+		for i := range perNode {
+			devices = append(devices, resourcev1.Device{Name: fmt.Sprintf("d%d", i)})
+		}
+		l.slice("eight.example.com", node, devices...)
+	}
+	one := corev1.ResourceList{"eight.example.com/gpu": resource.MustParse("1")}
+	for i := range pods {
+		name := fmt.Sprintf("eight-%d", i)
+		if i%2 == 0 {
+			l.claim(name, "eight.example.com")
+			l.pod(name, name, nil)
+		} else {
+			l.pod(name, "", func(p *corev1.Pod) {
+				p.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: one, Limits: one}
+			})
+		}
+	}
+	eventually(l.ctx, l.T, "all tried", func() bool {
+		settled := 0
+		for i := range pods {
+			p := l.getPod(fmt.Sprintf("eight-%d", i))
+			if p.Spec.NodeName != "" || len(p.Status.Conditions) > 0 && p.Status.Conditions[0].Reason == corev1.PodReasonUnschedulable {
+				settled++
+			}
+		}
+		return settled == pods
+	})
+	placed, given := 0, map[string]bool{}
+	for i := range pods {
+		if l.getPod(fmt.Sprintf("eight-%d", i)).Spec.NodeName != "" {
+			placed++
+		}
+	}
+	all, err := l.admin.ResourceV1().ResourceClaims("default").List(l.ctx, metav1.ListOptions{})
+	l.must(err)
+	for i := range all.Items {
+		a := all.Items[i].Status.Allocation
+		if a == nil || a.Devices.Results[0].Driver != "eight.example.com" {
+			continue
+		}
+		id := a.Devices.Results[0].Pool + "/" + a.Devices.Results[0].Device
+		if given[id] {
+			l.Errorf("device %s is given twice", id)
+		}
+		given[id] = true
+	}
+	if placed != 2*perNode || len(given) != placed {
+		l.Errorf("%d pods placed with %d devices, want %d", placed, len(given), 2*perNode)
+	}
 }
