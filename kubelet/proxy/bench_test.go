@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"skiff/kubelet/network/nstest"
+	"skiff/kubelet/nft"
 )
 
 func manyService(i int) (*corev1.Service, *discoveryv1.EndpointSlice) {
@@ -25,11 +26,11 @@ func manyService(i int) (*corev1.Service, *discoveryv1.EndpointSlice) {
 }
 
 // loaded is a planned state of n Services with three endpoints each.
-func loaded(n int) *state {
-	s := newState()
+func loaded(n int) *nft.State[Value] {
+	s := nft.NewState[Value]()
 	for i := range n {
 		svc, eps := manyService(i)
-		s.put(svc.Name, testPlanner().Service(svc, []*discoveryv1.EndpointSlice{eps}, s.value))
+		s.Put(svc.Name, testPlanner().Service(svc, []*discoveryv1.EndpointSlice{eps}, s.Value))
 	}
 	return s
 }
@@ -58,7 +59,7 @@ func BenchmarkPlan(b *testing.B) {
 // BenchmarkReplace makes the whole table anew in the kernel.
 func BenchmarkReplace(b *testing.B) {
 	sizes(b, func(b *testing.B, n int) {
-		k, content := newKernel("bench", []Family{IPv4}), loaded(n).content()
+		k, content := newKernel("bench", []nft.Family{nft.IPv4}), loaded(n).Content()
 		for b.Loop() {
 			if err := k.replace(testConfig().fixed(), content); err != nil {
 				b.Fatal(err)
@@ -70,22 +71,22 @@ func BenchmarkReplace(b *testing.B) {
 // BenchmarkEndpointChange plans one Service whose endpoint changed and brings that to the kernel.
 func BenchmarkEndpointChange(b *testing.B) {
 	sizes(b, func(b *testing.B, n int) {
-		k, s := newKernel("bench", []Family{IPv4}), loaded(n)
-		if err := k.replace(testConfig().fixed(), s.content()); err != nil {
+		k, s := newKernel("bench", []nft.Family{nft.IPv4}), loaded(n)
+		if err := k.replace(testConfig().fixed(), s.Content()); err != nil {
 			b.Fatal(err)
 		}
-		s.committed()
+		s.Committed()
 		svc, _ := manyService(n / 2)
 		i := 0
 		for b.Loop() {
 			i++
 			settle(b)
 			eps := slice(svc.Name, 8080, "10.244.3.1", "10.244.3.2", fmt.Sprintf("10.244.4.%d", i%200+1))
-			s.put(svc.Name, testPlanner().Service(svc, []*discoveryv1.EndpointSlice{eps}, s.value))
-			if err := k.update(s.changes()); err != nil {
+			s.Put(svc.Name, testPlanner().Service(svc, []*discoveryv1.EndpointSlice{eps}, s.Value))
+			if err := k.update(s.Changes()); err != nil {
 				b.Fatal(err)
 			}
-			s.committed()
+			s.Committed()
 		}
 	})
 }
@@ -137,7 +138,7 @@ func BenchmarkEventToKernel(b *testing.B) {
 		for b.Loop() {
 			i++
 			settle(b)
-			generation, err := rulesetGeneration()
+			generation, err := nft.Generation()
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -146,7 +147,7 @@ func BenchmarkEventToKernel(b *testing.B) {
 				b.Fatal(err)
 			}
 			for now := generation; now == generation; {
-				if now, err = rulesetGeneration(); err != nil {
+				if now, err = nft.Generation(); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/informers"
+
+	"skiff/kubelet/nft"
 )
 
 // Config says what the proxy serves and where.
@@ -36,7 +38,7 @@ type Deps struct {
 // Validate says what is wrong with the configuration.
 func (c Config) Validate() error {
 	var errs []error
-	if !validName(c.Table) {
+	if !nft.ValidName(c.Table) {
 		errs = append(errs, fmt.Errorf("%q is no name for an nftables table", c.Table))
 	}
 	if c.NodeName == "" {
@@ -56,10 +58,10 @@ func (c Config) Validate() error {
 }
 
 // families lists the address families of the Service CIDRs.
-func (c Config) families() []Family {
-	var out []Family
+func (c Config) families() []nft.Family {
+	var out []nft.Family
 	for _, p := range c.ServiceCIDRs {
-		if f := familyOf(p); !slices.Contains(out, f) {
+		if f := nft.FamilyOf(p); !slices.Contains(out, f) {
 			out = append(out, f)
 		}
 	}
@@ -68,16 +70,16 @@ func (c Config) families() []Family {
 
 // fixed is the table's content that comes from the configuration.
 func (c Config) fixed() fixed {
-	out := fixed{prefixes: map[MapName][]netip.Prefix{
+	out := fixed{prefixes: map[nft.SetName][]netip.Prefix{
 		ClusterCIDRs:  c.ClusterCIDRs,
 		ServiceCIDRs:  c.ServiceCIDRs,
 		LoopbackCIDRs: {netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 	}}
-	add := func(name MapName, addrs []netip.Addr) {
+	add := func(name nft.SetName, addrs []netip.Addr) {
 		for _, f := range c.families() {
 			for _, a := range addrs {
-				if f.of(a) && !a.IsLoopback() {
-					out.elements = append(out.elements, Element{ID: ElementID{Family: f, Map: name, Key: string(key(nil).addr(a))}})
+				if f.Of(a) && !a.IsLoopback() {
+					out.elements = append(out.elements, Element{ID: ElementID{Family: f, Map: name, Key: string(nft.Key(nil).Addr(a))}})
 				}
 			}
 		}

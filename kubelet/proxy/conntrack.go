@@ -10,12 +10,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"skiff/kubelet/nft"
 )
 
 // A UDP "connection" lives on in conntrack for as long as the client keeps sending, so it would stay with an endpoint
 // that is gone, or with no endpoint at all. After a change, flush removes the flows of the changed frontends that don't
 // lead where the table would send them now; the client's next packet is then translated anew. TCP needs none of this.
-func (p *Proxy) flush(c Changes) error {
+func (p *Proxy) flush(c nft.Changes[Value]) error {
 	for _, f := range p.config.families() {
 		touched := touchedUDP(f, c)
 		if len(touched) == 0 {
@@ -23,7 +25,7 @@ func (p *Proxy) flush(c Changes) error {
 		}
 		stale := staleFlows{touched: touched, state: p.state, family: f, nodes: p.config.NodeIPs}
 		family := netlink.InetFamily(unix.AF_INET)
-		if f == IPv6 {
+		if f == nft.IPv6 {
 			family = unix.AF_INET6
 		}
 		// Flows may end by themselves while they are being deleted.
@@ -35,18 +37,18 @@ func (p *Proxy) flush(c Changes) error {
 }
 
 // touchedUDP lists the UDP frontends whose elements changed; those on any address of the node have the zero address.
-func touchedUDP(f Family, c Changes) map[netip.AddrPort]bool {
+func touchedUDP(f nft.Family, c nft.Changes[Value]) map[netip.AddrPort]bool {
 	out := map[netip.AddrPort]bool{}
 	for _, e := range slices.Concat(c.Removed, c.Added) {
 		if e.ID.Family != f {
 			continue
 		}
 		k := []byte(e.ID.Key)
-		addr := f.zero()
+		addr := f.Zero()
 		switch e.ID.Map {
 		case Services, ExternalLocal, Endpoints, LocalEndpoints, HostPortAddrs:
-			addr, _ = netip.AddrFromSlice(k[:f.addrLen()])
-			k = k[f.addrLen():]
+			addr, _ = netip.AddrFromSlice(k[:f.AddrLen()])
+			k = k[f.AddrLen():]
 		case NodePorts, NodePortsLocal, HostPorts:
 		default:
 			continue
@@ -61,8 +63,8 @@ func touchedUDP(f Family, c Changes) map[netip.AddrPort]bool {
 // staleFlows picks the conntrack entries to remove.
 type staleFlows struct {
 	touched map[netip.AddrPort]bool
-	state   *state
-	family  Family
+	state   *nft.State[Value]
+	family  nft.Family
 	nodes   []netip.Addr
 }
 
@@ -73,7 +75,7 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	}
 	to := netip.AddrPortFrom(toAddr(flow.Forward.DstIP), flow.Forward.DstPort)
 	now := netip.AddrPortFrom(toAddr(flow.Reverse.SrcIP), flow.Reverse.SrcPort)
-	anyAddr := netip.AddrPortFrom(s.family.zero(), to.Port())
+	anyAddr := netip.AddrPortFrom(s.family.Zero(), to.Port())
 	switch {
 	case s.touched[to]:
 		return !s.valid(to, now)
@@ -86,16 +88,16 @@ func (s staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 
 // valid reports whether the table may send packets for the frontend to the target.
 func (s staleFlows) valid(at, target netip.AddrPort) bool {
-	want := string(key(nil).addr(target.Addr()).port(target.Port()))
+	want := string(nft.Key(nil).Addr(target.Addr()).Port(target.Port()))
 	front := frontend{addr: at.Addr(), proto: unix.IPPROTO_UDP, port: at.Port(), node: at.Addr().IsUnspecified()}
-	for _, name := range []MapName{HostPorts, HostPortAddrs} {
+	for _, name := range []nft.SetName{HostPorts, HostPortAddrs} {
 		if s.at(name, front.short()) == want {
 			return true
 		}
 	}
-	for _, name := range []MapName{Endpoints, LocalEndpoints} {
+	for _, name := range []nft.SetName{Endpoints, LocalEndpoints} {
 		for i := range s.slots(name, front) {
-			if s.at(name, front.full().index(i)) == want {
+			if s.at(name, front.full().Index(i)) == want {
 				return true
 			}
 		}
@@ -104,17 +106,17 @@ func (s staleFlows) valid(at, target netip.AddrPort) bool {
 }
 
 // slots is how many endpoints to look at: where clients stay with theirs, some are missing in between.
-func (s staleFlows) slots(endpoints MapName, at frontend) int {
-	verdicts := map[bool]map[MapName]MapName{
+func (s staleFlows) slots(endpoints nft.SetName, at frontend) int {
+	verdicts := map[bool]map[nft.SetName]nft.SetName{
 		false: {Endpoints: Services, LocalEndpoints: ExternalLocal},
 		true:  {Endpoints: NodePorts, LocalEndpoints: NodePortsLocal},
 	}[at.node][endpoints]
-	balance := s.state.value(ElementID{Family: s.family, Map: verdicts, Key: string(at.short())}).Verdict.Balance
+	balance := s.state.Value(ElementID{Family: s.family, Map: verdicts, Key: string(at.short())}).Verdict.Balance
 	return int(max(balance.Count, balance.Slots))
 }
 
-func (s staleFlows) at(name MapName, k key) string {
-	return s.state.value(ElementID{Family: s.family, Map: name, Key: string(k)}).Target
+func (s staleFlows) at(name nft.SetName, k nft.Key) string {
+	return s.state.Value(ElementID{Family: s.family, Map: name, Key: string(k)}).Target
 }
 
 func toAddr(ip net.IP) netip.Addr {

@@ -22,6 +22,6 @@
 // # How changes flow
 //
 // Informer events only say which Service is dirty. The loop in Run reads what is, plans the elements of that Service
-// (Planner, pure), and state turns plans into the difference to the kernel's content, applied as one netlink batch.
+// (Planner, pure), and nft.State turns plans into the difference to the kernel's content, applied as one netlink batch.
 // Whenever a batch fails, or the table was removed or changed by somebody else, the whole table is replaced atomically.
 package proxy

@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"skiff/kubelet/nft"
 )
 
 // endpoint is one backend of a Service port.
@@ -30,7 +32,7 @@ type place struct {
 
 // endpointsOf lists the backends of one Service port from the Service's slices, each address and port once, sorted.
 // Service ports and slice ports meet by name and protocol.
-func endpointsOf(f Family, port corev1.ServicePort, all []*discoveryv1.EndpointSlice, here place) []endpoint {
+func endpointsOf(f nft.Family, port corev1.ServicePort, all []*discoveryv1.EndpointSlice, here place) []endpoint {
 	var out []endpoint
 	for _, slice := range all {
 		number := slicePort(slice, port)
@@ -76,12 +78,12 @@ func slicePort(slice *discoveryv1.EndpointSlice, port corev1.ServicePort) uint16
 	return 0
 }
 
-func parseEndpoint(f Family, ep *discoveryv1.Endpoint, here place) (endpoint, bool) {
+func parseEndpoint(f nft.Family, ep *discoveryv1.Endpoint, here place) (endpoint, bool) {
 	if len(ep.Addresses) == 0 {
 		return endpoint{}, false
 	}
 	addr, err := netip.ParseAddr(ep.Addresses[0])
-	if err != nil || !f.of(addr) {
+	if err != nil || !f.Of(addr) {
 		return endpoint{}, false
 	}
 	ready := deref(ep.Conditions.Ready, true)

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"skiff/kubelet/nft"
 )
 
 // addresses parses those of the family, each once.
@@ -12,7 +14,7 @@ func (b *builder) addresses(texts []string) []netip.Addr {
 	var out []netip.Addr
 	for _, text := range texts {
 		addr, err := netip.ParseAddr(text)
-		if err == nil && b.family.of(addr) && !slices.Contains(out, addr.Unmap()) {
+		if err == nil && b.family.Of(addr) && !slices.Contains(out, addr.Unmap()) {
 			out = append(out, addr.Unmap())
 		}
 	}
@@ -51,9 +53,9 @@ func (b *builder) guard(at frontend) {
 	}
 	b.set(Guarded, at.full())
 	for _, prefix := range b.sourceRanges() {
-		first, last := bounds(prefix)
+		first, last := nft.Bounds(prefix)
 		b.out = append(b.out, Element{ID: ElementID{
-			Family: b.family, Map: GuardAllowed, Key: string(at.full().addr(first)) + string(at.full().addr(last)),
+			Family: b.family, Map: GuardAllowed, Key: string(at.full().Addr(first)) + string(at.full().Addr(last)),
 		}})
 	}
 }
@@ -62,33 +64,9 @@ func (b *builder) sourceRanges() []netip.Prefix {
 	var out []netip.Prefix
 	for _, text := range b.svc.Spec.LoadBalancerSourceRanges {
 		prefix, err := netip.ParsePrefix(text)
-		if err == nil && b.family.of(prefix.Addr()) {
+		if err == nil && b.family.Of(prefix.Addr()) {
 			out = append(out, prefix.Masked())
 		}
 	}
-	return disjoint(out)
-}
-
-// disjoint drops prefixes that others contain.
-func disjoint(all []netip.Prefix) []netip.Prefix {
-	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
-	var out []netip.Prefix
-	for _, p := range all {
-		if !slices.ContainsFunc(out, func(wider netip.Prefix) bool { return wider.Overlaps(p) }) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// bounds is the first and last address of a prefix.
-func bounds(p netip.Prefix) (first, last netip.Addr) {
-	first = p.Masked().Addr()
-	raw := first.AsSlice()
-	for i := p.Bits(); i < len(raw)*8; i++ {
-		raw[i/8] |= 1 << (7 - i%8)
-	}
-	last, _ = netip.AddrFromSlice(raw)
-	return first, last
+	return nft.Disjoint(out)
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"skiff/kubelet/nft"
 )
 
 // Pod plans the elements of a pod's host ports: packets to the port on an address of this node go to the pod.
@@ -59,32 +61,32 @@ func containers(pod *corev1.Pod) []*corev1.Container {
 }
 
 func (b *builder) hostPort(port corev1.ContainerPort, pod netip.Addr) {
-	proto := protocolNumber(port.Protocol)
+	proto := nft.ProtocolNumber(port.Protocol)
 	if port.HostPort == 0 || proto == 0 {
 		return
 	}
-	to := Value{Target: string(key(nil).addr(pod).port(uint16(port.ContainerPort)))}
+	to := Value{Target: string(nft.Key(nil).Addr(pod).Port(uint16(port.ContainerPort)))}
 	host, err := netip.ParseAddr(port.HostIP)
 	at := frontend{addr: host, proto: proto, port: uint16(port.HostPort)}
 	switch {
 	case port.HostIP == "" || (err == nil && host.IsUnspecified()):
 		at.node = true
 		b.add(HostPorts, at.short(), to)
-	case err == nil && b.family.of(host):
+	case err == nil && b.family.Of(host):
 		b.add(HostPortAddrs, at.full(), to)
 	default:
 		return
 	}
-	b.set(Hairpins, key(nil).addr(pod).addr(pod))
+	b.set(Hairpins, nft.Key(nil).Addr(pod).Addr(pod))
 }
 
-func podAddr(f Family, pod *corev1.Pod) (netip.Addr, bool) {
+func podAddr(f nft.Family, pod *corev1.Pod) (netip.Addr, bool) {
 	texts := []string{pod.Status.PodIP}
 	for _, ip := range pod.Status.PodIPs {
 		texts = append(texts, ip.IP)
 	}
 	for _, text := range texts {
-		if addr, err := netip.ParseAddr(text); err == nil && f.of(addr) {
+		if addr, err := netip.ParseAddr(text); err == nil && f.Of(addr) {
 			return addr.Unmap(), true
 		}
 	}

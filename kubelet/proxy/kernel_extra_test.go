@@ -17,6 +17,7 @@ import (
 
 	"skiff/kubelet/network"
 	"skiff/kubelet/network/nstest"
+	"skiff/kubelet/nft"
 )
 
 // TestKernelDualStack runs both families' tables and a Service with an address of each.
@@ -121,12 +122,12 @@ func TestRunEndsCleanly(t *testing.T) {
 		})
 		<-proxy.Ready()
 	}
-	first, err := tableHandle(IPv4, "side-a")
+	first, err := nft.Handle(nft.IPv4, "side-a")
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(50 * time.Millisecond) // some rounds of looking for damage
-	if again, err := tableHandle(IPv4, "side-a"); err != nil || again != first {
+	if again, err := nft.Handle(nft.IPv4, "side-a"); err != nil || again != first {
 		t.Errorf("a table was made anew because of its neighbour: %v", err)
 	}
 	cancel()
@@ -136,7 +137,7 @@ func TestRunEndsCleanly(t *testing.T) {
 	}
 	goleak.VerifyNone(t, before)
 	for _, table := range []string{"side-a", "side-b"} {
-		if handle, err := tableHandle(IPv4, table); err != nil || handle == 0 {
+		if handle, err := nft.Handle(nft.IPv4, table); err != nil || handle == 0 {
 			t.Errorf("%s: the table must outlive Run: %v", table, err)
 		}
 		if err := Cleanup(table); err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"skiff/kubelet/network"
 	"skiff/kubelet/network/nstest"
+	"skiff/kubelet/nft"
+	"skiff/kubelet/nft/nfttest"
 )
 
 func TestKernelNodePort(t *testing.T) {
@@ -256,27 +258,11 @@ func TestKernelRepair(t *testing.T) {
 	w := newWorld(t, network.Filtered)
 	w.apply(service("web", "10.96.0.100", tcp(80)), slice("web", 8080, "10.244.0.12"))
 	w.reaches(w.pods["a"], "tcp", "10.96.0.100:80", "b")
-	other := batch{}
-	other.table(0, IPv4, "other") // NFT_MSG_NEWTABLE
-	if err := other.commit(); err != nil {
+	if err := nfttest.AddTable("other"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = Cleanup("other") })
-	damages := map[string]func() error{
-		"removed": func() error { return Cleanup(w.config.Table) },
-		"removed and made empty": func() error {
-			var b batch
-			b.table(2, IPv4, w.config.Table) // NFT_MSG_DELTABLE
-			b.table(0, IPv4, w.config.Table)
-			return b.commit()
-		},
-		"rules flushed": func() error {
-			var b batch
-			b.add(8, IPv4, 0, attrs(nil).text(1, w.config.Table)) // NFT_MSG_DELRULE
-			return b.commit()
-		},
-	}
-	for name, damage := range damages {
+	for name, damage := range nfttest.Damages(w.config.Table) {
 		if err := damage(); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -292,7 +278,7 @@ func TestKernelRepair(t *testing.T) {
 			t.Errorf("%s: repaired after %v", name, took)
 		}
 	}
-	if handle, err := tableHandle(IPv4, "other"); err != nil || handle == 0 {
+	if handle, err := nft.Handle(nft.IPv4, "other"); err != nil || handle == 0 {
 		t.Errorf("another program's table is gone: %v", err)
 	}
 }
@@ -334,11 +320,11 @@ func TestKernelListable(t *testing.T) {
 	svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 	w.apply(svc, slice("web", 8080, "10.244.0.12"))
 	w.reaches(w.pods["a"], "tcp", "10.96.0.100:80", "b")
-	nft, err := exec.LookPath("nft")
+	tool, err := exec.LookPath("nft")
 	if err != nil {
 		t.Skip("no nft tool")
 	}
-	out, err := exec.Command(nft, "list", "table", "ip", w.config.Table).CombinedOutput()
+	out, err := exec.Command(tool, "list", "table", "ip", w.config.Table).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"skiff/kubelet/network"
 	"skiff/kubelet/network/nstest"
+	"skiff/kubelet/nft"
 )
 
 // world is a node with pods, an outside client, and a running proxy, all on the kernel.
@@ -111,7 +112,7 @@ func (w *world) run() {
 		if err := Cleanup(w.config.Table); err != nil {
 			w.t.Error(err)
 		}
-		if handle, err := tableHandle(IPv4, w.config.Table); err != nil || handle != 0 {
+		if handle, err := nft.Handle(nft.IPv4, w.config.Table); err != nil || handle != 0 {
 			w.t.Errorf("table left after cleanup: %d, %v", handle, err)
 		}
 	})

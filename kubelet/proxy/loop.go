@@ -9,6 +9,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"skiff/kubelet/nft"
 )
 
 // loop applies changes as they come, and makes the tables anew at the start, after a failure, and when they were
@@ -68,7 +70,7 @@ func (p *Proxy) wait(ctx context.Context, repair <-chan time.Time, pause time.Du
 		case <-p.dirty.signal:
 			return changed
 		case <-repair:
-			intact, err := p.kernel.intact()
+			intact, err := p.kernel.Intact()
 			if err != nil {
 				klog.FromContext(ctx).Error(err, "Looking whether the nftables table is intact")
 			}
@@ -82,20 +84,20 @@ func (p *Proxy) wait(ctx context.Context, repair <-chan time.Time, pause time.Du
 // sync brings the kernel to the wanted state: the whole of it, or what differs.
 func (p *Proxy) sync(ctx context.Context, whole bool) error {
 	start := time.Now() //nolint:forbidigo // only measured for the log
-	changes := p.state.changes()
+	changes := p.state.Changes()
 	if !whole && changes.Empty() {
-		p.state.committed()
+		p.state.Committed()
 		return nil
 	}
 	if whole {
-		changes = Changes{Added: p.state.content()}
+		changes = nft.Changes[Value]{Added: p.state.Content()}
 		if err := p.kernel.replace(p.config.fixed(), changes.Added); err != nil {
 			return err
 		}
 	} else if err := p.kernel.update(changes); err != nil {
 		return err
 	}
-	p.state.committed()
+	p.state.Committed()
 	klog.FromContext(ctx).V(2).Info("Synced", "whole", whole, "removed", len(changes.Removed), "added", len(changes.Added),
 		"took", time.Since(start)) //nolint:forbidigo // only measured for the log
 	if err := p.flush(changes); err != nil {
@@ -120,7 +122,7 @@ func (p *Proxy) plan(ctx context.Context, dirty []owner) {
 			if err != nil || pod.Spec.NodeName != p.config.NodeName {
 				pod = nil // gone, or another's by now
 			}
-			p.state.put(o.String(), p.planner.Pod(pod))
+			p.state.Put(o.String(), p.planner.Pod(pod))
 		}
 	}
 }
@@ -131,7 +133,7 @@ func (p *Proxy) planService(ctx context.Context, o owner) {
 		svc = nil // gone
 	}
 	slices := p.slicesOf(o)
-	p.state.put(o.String(), p.planner.Service(svc, slices, p.state.value))
+	p.state.Put(o.String(), p.planner.Service(svc, slices, p.state.Value))
 	if err := p.health.set(ctx, o, p.planner.healthCheck(svc, slices)); err != nil {
 		klog.FromContext(ctx).Error(err, "Load balancers can't ask this node for the Service's health")
 	}

@@ -6,14 +6,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"skiff/kubelet/nft"
 )
 
-// ElementID is the place of an element in the table.
-type ElementID struct {
-	Family Family
-	Map    MapName
-	Key    string // packed; of GuardAllowed, whose keys are ranges, the first and the last key
-}
+// ElementID is the place of an element in the tables.
+type ElementID = nft.ElementID
+
+// Element is one element of a set or map.
+type Element = nft.Element[Value]
 
 // Value is what a map has for a key; a set's elements have the zero Value.
 type Value struct {
@@ -21,15 +22,21 @@ type Value struct {
 	Verdict Verdict
 }
 
-// Element is one element of a set or map.
-type Element struct {
-	ID    ElementID
-	Value Value
+// Data is the value as the kernel knows it.
+func (v Value) Data() nft.Data {
+	out := nft.Data{Target: v.Target, Chain: v.Verdict.chainName()}
+	switch {
+	case v.Verdict.Kind == Drop:
+		out.Verdict = nft.Drop
+	case v.Verdict.Kind != 0:
+		out.Verdict = nft.Goto
+	}
+	return out
 }
 
 // Planner turns Services and pods into elements. It is a pure function of its inputs.
 type Planner struct {
-	Families []Family
+	Families []nft.Family
 	Node     string
 	Zone     string
 }
@@ -51,10 +58,10 @@ func (p Planner) Service(svc *corev1.Service, all []*discoveryv1.EndpointSlice, 
 	for _, f := range p.Families {
 		b := builder{family: f, svc: svc, previous: previous}
 		for _, addr := range b.clusterIPs() {
-			b.set(ClusterIPs, key(nil).addr(addr))
+			b.set(ClusterIPs, nft.Key(nil).Addr(addr))
 		}
 		for _, port := range svc.Spec.Ports {
-			if protocolNumber(port.Protocol) != 0 {
+			if nft.ProtocolNumber(port.Protocol) != 0 {
 				b.port(port, endpointsOf(f, port, all, place{node: p.Node, zone: p.Zone}), place{node: p.Node, zone: p.Zone})
 			}
 		}
@@ -65,7 +72,7 @@ func (p Planner) Service(svc *corev1.Service, all []*discoveryv1.EndpointSlice, 
 
 // builder collects the elements of one Service and family.
 type builder struct {
-	family   Family
+	family   nft.Family
 	svc      *corev1.Service
 	previous func(ElementID) Value
 	out      []Element
@@ -91,7 +98,7 @@ func (b *builder) backends(all []endpoint, here place) backends {
 
 func (b *builder) port(port corev1.ServicePort, all []endpoint, here place) {
 	to := b.backends(all, here)
-	proto, number := protocolNumber(port.Protocol), uint16(port.Port)
+	proto, number := nft.ProtocolNumber(port.Protocol), uint16(port.Port)
 	for _, addr := range b.clusterIPs() {
 		b.balance(Services, frontend{addr: addr, proto: proto, port: number}, to.inside, to.any)
 	}
@@ -104,7 +111,7 @@ func (b *builder) port(port corev1.ServicePort, all []endpoint, here place) {
 		b.guard(at)
 	}
 	if port.NodePort != 0 {
-		b.external(frontend{addr: b.family.zero(), proto: proto, port: uint16(port.NodePort), node: true}, to)
+		b.external(frontend{addr: b.family.Zero(), proto: proto, port: uint16(port.NodePort), node: true}, to)
 	}
 	b.hairpins(to.cluster)
 	b.hairpins(to.local)
@@ -119,12 +126,12 @@ type frontend struct {
 }
 
 // full is the key under which the frontend's endpoints are filed.
-func (f frontend) full() key { return key(nil).addr(f.addr).proto(f.proto).port(f.port) }
+func (f frontend) full() nft.Key { return nft.Key(nil).Addr(f.addr).Proto(f.proto).Port(f.port) }
 
 // short is the key of the frontend itself.
-func (f frontend) short() key {
+func (f frontend) short() nft.Key {
 	if f.node {
-		return key(nil).proto(f.proto).port(f.port)
+		return nft.Key(nil).Proto(f.proto).Port(f.port)
 	}
 	return f.full()
 }
@@ -145,7 +152,7 @@ func (b *builder) external(at frontend, to backends) {
 
 // balance plans that verdicts spreads the frontend's traffic over the endpoints. Without endpoints the traffic is
 // rejected; if merely none is on this node, it is dropped, as other nodes may answer.
-func (b *builder) balance(verdicts MapName, at frontend, eps []endpoint, anywhere bool) {
+func (b *builder) balance(verdicts nft.SetName, at frontend, eps []endpoint, anywhere bool) {
 	verdict := Verdict{Kind: Spread}
 	switch {
 	case len(eps) > 0:
@@ -161,7 +168,7 @@ func (b *builder) balance(verdicts MapName, at frontend, eps []endpoint, anywher
 func (b *builder) hairpins(eps []endpoint) {
 	for _, e := range eps {
 		if e.hairpin {
-			b.set(Hairpins, key(nil).addr(e.addr).addr(e.addr))
+			b.set(Hairpins, nft.Key(nil).Addr(e.addr).Addr(e.addr))
 		}
 	}
 }
@@ -178,8 +185,8 @@ func (b *builder) affinity() int32 {
 	return cmp.Or(deref(config.ClientIP.TimeoutSeconds, 0), corev1.DefaultClientIPServiceAffinitySeconds)
 }
 
-func (b *builder) set(name MapName, k key) { b.add(name, k, Value{}) }
+func (b *builder) set(name nft.SetName, k nft.Key) { b.add(name, k, Value{}) }
 
-func (b *builder) add(name MapName, k key, v Value) {
+func (b *builder) add(name nft.SetName, k nft.Key, v Value) {
 	b.out = append(b.out, Element{ID: ElementID{Family: b.family, Map: name, Key: string(k)}, Value: v})
 }

@@ -11,6 +11,8 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"skiff/kubelet/nft"
 )
 
 // sliceIndex finds the EndpointSlices of a Service, in the shared informer.
@@ -28,7 +30,7 @@ type Proxy struct {
 	slices    cache.Indexer
 	informers map[string]cache.SharedIndexInformer
 	kernel    *kernel
-	state     *state
+	state     *nft.State[Value]
 	dirty     *dirtySet
 	health    *healthServers
 	planner   Planner
@@ -60,7 +62,7 @@ func New(config Config, deps Deps) (*Proxy, error) {
 			"nodes":          core.Nodes().Informer(),
 		},
 		kernel:  newKernel(config.Table, config.families()),
-		state:   newState(),
+		state:   nft.NewState[Value](),
 		dirty:   newDirtySet(),
 		health:  newHealthServers(),
 		planner: Planner{Families: config.families(), Node: config.NodeName},

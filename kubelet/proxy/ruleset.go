@@ -1,69 +1,71 @@
 package proxy
 
+import "skiff/kubelet/nft"
+
 // baseChains is the fixed part of the table: what every packet meets. Package comment: how it works.
-func baseChains() []Chain {
-	return []Chain{
+func baseChains() []nft.Chain {
+	return []nft.Chain{
 		rejectChain(),
 		servicesChain(),
-		{Name: "prerouting", Hook: Prerouting, Rules: []Rule{{Jump{Chain: "services"}}}},
-		{Name: "output", Hook: Output, Rules: []Rule{{Jump{Chain: "services"}}}},
-		{Name: "postrouting", Hook: Postrouting, Rules: postroutingRules()},
+		{Name: "prerouting", Hook: nft.Prerouting, Rules: []nft.Rule{{nft.Call{Chain: "services"}}}},
+		{Name: "output", Hook: nft.Output, Rules: []nft.Rule{{nft.Call{Chain: "services"}}}},
+		{Name: "postrouting", Hook: nft.Postrouting, Rules: postroutingRules()},
 	}
 }
 
 // rejectChain answers at once: a reset for TCP, port unreachable for everything else.
-func rejectChain() Chain {
-	return Chain{Name: "reject", Rules: []Rule{
-		{Is{Cond: IsTCP}, End{Kind: Reject}},
-		{Is{Cond: IsTCP, Not: true}, End{Kind: Reject}},
+func rejectChain() nft.Chain {
+	return nft.Chain{Name: "reject", Rules: []nft.Rule{
+		{nft.Is{Cond: nft.IsTCP}, nft.End{Kind: nft.Reject}},
+		{nft.Is{Cond: nft.IsTCP, Not: true}, nft.End{Kind: nft.Reject}},
 	}}
 }
 
-func servicesChain() Chain {
-	ip := []Field{DstAddr, Proto, DstPort}
-	port := []Field{Proto, DstPort}
-	dst := []Field{DstAddr}
+func servicesChain() nft.Chain {
+	ip := []nft.Field{nft.DstAddr, nft.Proto, nft.DstPort}
+	port := []nft.Field{nft.Proto, nft.DstPort}
+	dst := []nft.Field{nft.DstAddr}
 	// Pods and the node itself reach the whole Service under policy Local too; only outside clients are kept local.
-	outside := Rule{Match{Fields: []Field{SrcAddr}, Set: ClusterCIDRs, Not: true}, Is{Cond: SrcLocal, Not: true}}
-	from := func(s ...Statement) Rule { return append(append(Rule(nil), outside...), s...) }
-	return Chain{Name: "services", Rules: []Rule{
-		{Match{Fields: dst, Set: Bypass}, End{Kind: Accept}},
-		from(Match{Fields: ip, Set: Guarded}, Match{Fields: append(append([]Field(nil), ip...), SrcAddr), Set: GuardAllowed, Not: true}, End{Kind: Drop}),
-		from(Branch{Fields: ip, Map: ExternalLocal}),
-		{Branch{Fields: ip, Map: Services}},
-		from(Match{Fields: dst, Set: NodeAddrs}, Branch{Fields: port, Map: NodePortsLocal}),
-		{Match{Fields: dst, Set: NodeAddrs}, Branch{Fields: port, Map: NodePorts}},
-		{Choose{Fields: ip, Map: HostPortAddrs}, Translate{}},
-		{Match{Fields: dst, Set: LoopbackCIDRs, Not: true}, Is{Cond: DstLocal}, Choose{Fields: port, Map: HostPorts}, Translate{}},
+	outside := nft.Rule{nft.Match{Fields: []nft.Field{nft.SrcAddr}, Set: ClusterCIDRs, Not: true}, nft.Is{Cond: nft.SrcLocal, Not: true}}
+	from := func(s ...nft.Statement) nft.Rule { return append(append(nft.Rule(nil), outside...), s...) }
+	return nft.Chain{Name: "services", Rules: []nft.Rule{
+		{nft.Match{Fields: dst, Set: Bypass}, nft.End{Kind: nft.Accept}},
+		from(nft.Match{Fields: ip, Set: Guarded}, nft.Match{Fields: append(append([]nft.Field(nil), ip...), nft.SrcAddr), Set: GuardAllowed, Not: true}, nft.End{Kind: nft.Drop}),
+		from(nft.Branch{Fields: ip, Map: ExternalLocal}),
+		{nft.Branch{Fields: ip, Map: Services}},
+		from(nft.Match{Fields: dst, Set: NodeAddrs}, nft.Branch{Fields: port, Map: NodePortsLocal}),
+		{nft.Match{Fields: dst, Set: NodeAddrs}, nft.Branch{Fields: port, Map: NodePorts}},
+		{nft.Choose{Fields: ip, Map: HostPortAddrs}, nft.Translate{}},
+		{nft.Match{Fields: dst, Set: LoopbackCIDRs, Not: true}, nft.Is{Cond: nft.DstLocal}, nft.Choose{Fields: port, Map: HostPorts}, nft.Translate{}},
 		// What is left for a known Service asks for a port that it doesn't have.
-		{Match{Fields: dst, Set: ClusterIPs}, Jump{Chain: "reject"}},
+		{nft.Match{Fields: dst, Set: ClusterIPs}, nft.Call{Chain: "reject"}},
 		// An unknown Service may be one this node hasn't heard of yet: the client's retry finds it.
-		{Match{Fields: dst, Set: ServiceCIDRs}, End{Kind: Drop}},
+		{nft.Match{Fields: dst, Set: ServiceCIDRs}, nft.End{Kind: nft.Drop}},
 	}}
 }
 
-func postroutingRules() []Rule {
-	origIP := []Field{OrigAddr, Proto, OrigPort}
-	src := []Field{SrcAddr}
-	dst := []Field{DstAddr}
-	masq := End{Kind: Masquerade}
-	return []Rule{
-		{Is{Cond: ToLoopback}, End{Kind: Accept}},
-		{Is{Cond: Translated}, Match{Fields: []Field{SrcAddr, DstAddr}, Set: Hairpins}, masq},
-		{Is{Cond: Translated}, Match{Fields: origIP, Set: MasqueradeAddrs}, masq},
+func postroutingRules() []nft.Rule {
+	origIP := []nft.Field{nft.OrigAddr, nft.Proto, nft.OrigPort}
+	src := []nft.Field{nft.SrcAddr}
+	dst := []nft.Field{nft.DstAddr}
+	masq := nft.End{Kind: nft.Masquerade}
+	return []nft.Rule{
+		{nft.Is{Cond: nft.ToLoopback}, nft.End{Kind: nft.Accept}},
+		{nft.Is{Cond: nft.Translated}, nft.Match{Fields: []nft.Field{nft.SrcAddr, nft.DstAddr}, Set: Hairpins}, masq},
+		{nft.Is{Cond: nft.Translated}, nft.Match{Fields: origIP, Set: MasqueradeAddrs}, masq},
 		{
-			Is{Cond: Translated},
-			Match{Fields: []Field{OrigAddr}, Set: NodeAddrs},
-			Match{Fields: []Field{Proto, OrigPort}, Set: MasqueradePorts},
+			nft.Is{Cond: nft.Translated},
+			nft.Match{Fields: []nft.Field{nft.OrigAddr}, Set: NodeAddrs},
+			nft.Match{Fields: []nft.Field{nft.Proto, nft.OrigPort}, Set: MasqueradePorts},
 			masq,
 		},
 		// Clients from elsewhere that route the Service range through this node get their answers through it too.
 		{
-			Is{Cond: Translated},
-			Match{Fields: src, Set: ClusterCIDRs, Not: true},
-			Match{Fields: []Field{OrigAddr}, Set: ClusterIPs},
+			nft.Is{Cond: nft.Translated},
+			nft.Match{Fields: src, Set: ClusterCIDRs, Not: true},
+			nft.Match{Fields: []nft.Field{nft.OrigAddr}, Set: ClusterIPs},
 			masq,
 		},
-		{Match{Fields: src, Set: ClusterCIDRs}, Match{Fields: dst, Set: ClusterCIDRs, Not: true}, masq},
+		{nft.Match{Fields: src, Set: ClusterCIDRs}, nft.Match{Fields: dst, Set: ClusterCIDRs, Not: true}, masq},
 	}
 }

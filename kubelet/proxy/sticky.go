@@ -3,28 +3,34 @@ package proxy
 import (
 	"slices"
 	"time"
+
+	"skiff/kubelet/nft"
 )
 
 // addr is the field under which the endpoints are filed.
-func (b Balance) addr() Field {
+func (b Balance) addr() nft.Field {
 	if b.Port {
-		return AnyAddr
+		return nft.AnyAddr
 	}
-	return DstAddr
+	return nft.DstAddr
 }
 
-func (b Balance) numbered(number Field) []Field { return []Field{b.addr(), Proto, DstPort, number} }
+func (b Balance) numbered(number nft.Field) []nft.Field {
+	return []nft.Field{b.addr(), nft.Proto, nft.DstPort, number}
+}
 
-func (b Balance) client() []Field { return []Field{SrcAddr, b.addr(), Proto, DstPort} }
+func (b Balance) client() []nft.Field {
+	return []nft.Field{nft.SrcAddr, b.addr(), nft.Proto, nft.DstPort}
+}
 
-func (b Balance) endpoints() MapName {
+func (b Balance) endpoints() nft.SetName {
 	if b.Local {
 		return LocalEndpoints
 	}
 	return Endpoints
 }
 
-func (b Balance) stickyMaps() (slots, choices MapName) {
+func (b Balance) stickyMaps() (slots, choices nft.SetName) {
 	if b.Local {
 		return StickySlotsLocal, StickyChoicesLocal
 	}
@@ -32,28 +38,28 @@ func (b Balance) stickyMaps() (slots, choices MapName) {
 }
 
 // sticky is the rules that send a known client to its slot, if that still has an endpoint, and others to a random one.
-func (b Balance) sticky() []Rule {
+func (b Balance) sticky() []nft.Rule {
 	slots, choices := b.stickyMaps()
-	var out []Rule
+	var out []nft.Rule
 	for slot := range b.Slots {
 		out = append(out,
-			Rule{
-				Match{Fields: b.client(), Set: Clients(slot)},
-				Branch{Fields: b.numbered(Slot), Map: slots, Number: int(slot)},
+			nft.Rule{
+				nft.Match{Fields: b.client(), Set: Clients(slot)},
+				nft.Branch{Fields: b.numbered(nft.Slot), Map: slots, Number: int(slot)},
 			},
 			// The client isn't in the set, or the slot is empty: it must not come back here when somebody fills the slot.
-			Rule{Forget{Fields: b.client(), Set: Clients(slot)}},
+			nft.Rule{nft.Forget{Fields: b.client(), Set: Clients(slot)}},
 		)
 	}
-	return append(out, Rule{Branch{Fields: b.numbered(Random), Map: choices, Number: int(b.Count)}})
+	return append(out, nft.Rule{nft.Branch{Fields: b.numbered(nft.Random), Map: choices, Number: int(b.Count)}})
 }
 
 // stay is the rules that remember the client and send it to the slot's endpoint. A full set remembers nobody new, which
 // ends the first rule only.
-func (b Balance) stay() []Rule {
-	return []Rule{
-		{Learn{Fields: b.client(), Set: Clients(b.Slots), Timeout: time.Duration(b.Affinity) * time.Second}},
-		{Choose{Fields: b.numbered(Slot), Map: b.endpoints(), Number: int(b.Slots)}, Translate{}},
+func (b Balance) stay() []nft.Rule {
+	return []nft.Rule{
+		{nft.Learn{Fields: b.client(), Set: Clients(b.Slots), Timeout: time.Duration(b.Affinity) * time.Second}},
+		{nft.Choose{Fields: b.numbered(nft.Slot), Map: b.endpoints(), Number: int(b.Slots)}, nft.Translate{}},
 	}
 }
 
@@ -82,12 +88,12 @@ func assign(before, live []string) []string {
 }
 
 // spread plans the elements that lead from the verdict to the endpoints, and answers how to balance over them.
-func (b *builder) spread(verdicts MapName, at frontend, eps []endpoint) Balance {
+func (b *builder) spread(verdicts nft.SetName, at frontend, eps []endpoint) Balance {
 	local := verdicts == ExternalLocal || verdicts == NodePortsLocal
 	balance := Balance{Port: at.node, Local: local, Count: int32(len(eps)), Affinity: b.affinity()}
 	targets := make([]string, 0, len(eps))
 	for _, e := range eps {
-		targets = append(targets, string(key(nil).addr(e.addr).port(e.port)))
+		targets = append(targets, string(nft.Key(nil).Addr(e.addr).Port(e.port)))
 	}
 	slots, choices := balance.stickyMaps()
 	if balance.Affinity > 0 {
@@ -99,12 +105,12 @@ func (b *builder) spread(verdicts MapName, at frontend, eps []endpoint) Balance 
 		if target == "" {
 			continue
 		}
-		b.add(balance.endpoints(), at.full().index(i), Value{Target: target})
+		b.add(balance.endpoints(), at.full().Index(i), Value{Target: target})
 		if balance.Affinity > 0 {
 			stay := balance
 			stay.Slots, stay.Count = int32(i), 0
-			b.add(slots, at.full().index(i), Value{Verdict: Verdict{Kind: Stay, Balance: stay}})
-			b.add(choices, at.full().index(next), Value{Verdict: Verdict{Kind: Stay, Balance: stay}})
+			b.add(slots, at.full().Index(i), Value{Verdict: Verdict{Kind: Stay, Balance: stay}})
+			b.add(choices, at.full().Index(next), Value{Verdict: Verdict{Kind: Stay, Balance: stay}})
 			next++
 		}
 	}
@@ -112,16 +118,16 @@ func (b *builder) spread(verdicts MapName, at frontend, eps []endpoint) Balance 
 }
 
 // before is the endpoints by slot as they were planned the last time.
-func (b *builder) before(verdicts, endpoints MapName, at frontend) []string {
+func (b *builder) before(verdicts, endpoints nft.SetName, at frontend) []string {
 	if b.previous == nil {
 		return nil
 	}
-	value := func(name MapName, k key) Value {
+	value := func(name nft.SetName, k nft.Key) Value {
 		return b.previous(ElementID{Family: b.family, Map: name, Key: string(k)})
 	}
 	var out []string
 	for i := range value(verdicts, at.short()).Verdict.Balance.Slots {
-		out = append(out, value(endpoints, at.full().index(int(i))).Target)
+		out = append(out, value(endpoints, at.full().Index(int(i))).Target)
 	}
 	return out
 }

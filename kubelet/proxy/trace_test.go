@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,211 +11,60 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"skiff/kubelet/nft"
+	"skiff/kubelet/nft/nfttest"
 )
 
-// tracer walks a packet through the rules, as the kernel would.
-type tracer struct {
-	family   Family
-	chains   map[string]Chain
-	elements map[ElementID]Value
-	prefixes map[MapName][]netip.Prefix
-	learned  map[MapName]map[string]bool
-	local    []netip.Addr // addresses of the host
-	random   func(n int) int
-}
-
-type packet struct {
-	src, dst netip.Addr
-	proto    uint8
-	port     uint16
-}
+// tracer sends packets through the rules.
+type tracer struct{ *nfttest.Tracer }
 
 // outcome is where a packet ends up: "drop", "reject", or "ADDRESS:PORT", with " masquerade" if its source is replaced.
 type outcome string
 
 func newTracer(config Config, elements []Element) *tracer {
-	t := &tracer{
-		family: IPv4, chains: map[string]Chain{}, elements: map[ElementID]Value{}, learned: map[MapName]map[string]bool{},
-		prefixes: config.fixed().prefixes, local: append([]netip.Addr{netip.MustParseAddr("10.244.0.1")}, append(config.NodeIPs, config.DNSAddresses...)...),
-		random: func(int) int { return 0 },
-	}
-	for _, c := range baseChains() {
-		t.chains[c.Name] = c
-	}
-	for _, e := range append(config.fixed().elements, elements...) {
-		t.elements[e.ID] = e.Value
+	t := &tracer{nfttest.New(nft.IPv4)}
+	t.Prefixes, t.Ranged = config.fixed().prefixes, ranged
+	t.Local = append([]netip.Addr{netip.MustParseAddr("10.244.0.1")}, append(config.NodeIPs, config.DNSAddresses...)...)
+	t.AddChains(baseChains()...)
+	nfttest.AddElements(t.Tracer, config.fixed().elements)
+	nfttest.AddElements(t.Tracer, elements)
+	for _, e := range elements {
 		if c, ok := e.Value.Verdict.chain(); ok {
-			t.chains[c.Name] = c
+			t.AddChains(c)
 		}
 	}
 	return t
 }
 
-// walk is a packet's way.
-type walk struct {
-	*tracer
-	packet
-	orig   packet
-	target string
-}
-
-func (t *tracer) send(p packet) outcome {
-	w := &walk{tracer: t, packet: p, orig: p}
+func (t *tracer) send(p nfttest.Packet) outcome {
+	w := t.Send(p)
 	hook := "prerouting"
-	if slices.Contains(t.local, p.src) {
+	if slices.Contains(t.Local, p.Src) {
 		hook = "output"
 	}
-	end := w.chain(hook)
-	if end == Drop {
+	switch w.Chain(hook) {
+	case nft.Drop:
 		return "drop"
-	}
-	if end == Reject {
+	case nft.Reject:
 		return "reject"
 	}
-	out := netip.AddrPortFrom(w.dst, w.port).String()
-	if slices.Contains(t.local, w.dst) && hook == "prerouting" {
+	out := netip.AddrPortFrom(w.Dst, w.Port).String()
+	if slices.Contains(t.Local, w.Dst) && hook == "prerouting" {
 		return outcome(out) // taken in, not sent on
 	}
-	if w.chain("postrouting") == Masquerade {
+	if w.Chain("postrouting") == nft.Masquerade {
 		out += " masquerade"
 	}
 	return outcome(out)
 }
 
-// chain answers the decision, or 0 if the chain made none.
-func (w *walk) chain(name string) VerdictKind {
-	c, ok := w.chains[name]
-	if !ok {
-		panic("no chain " + name)
-	}
-	for _, r := range c.Rules {
-		if end := w.rule(r); end != 0 {
-			return end
-		}
-	}
-	return 0
-}
-
-// translated is what ends a chain after a translation; the hook goes on as with Accept.
-const translated = Accept
-
-func (w *walk) rule(r Rule) VerdictKind {
-	for _, s := range r {
-		switch s := s.(type) {
-		case Match:
-			if w.in(s.Set, w.fields(s.Fields, 0)) == s.Not {
-				return 0
-			}
-		case Is:
-			if w.is(s.Cond) == s.Not {
-				return 0
-			}
-		case Branch:
-			v, ok := w.elements[ElementID{Family: w.family, Map: s.Map, Key: w.fields(s.Fields, s.Number)}]
-			switch {
-			case !ok:
-				return 0
-			case v.Verdict.chainName() != "":
-				if end := w.chain(v.Verdict.chainName()); end != 0 {
-					return end
-				}
-				return Accept // a goto doesn't come back: the base chain's policy decides
-			default:
-				return v.Verdict.Kind
-			}
-		case Choose:
-			v, ok := w.elements[ElementID{Family: w.family, Map: s.Map, Key: w.fields(s.Fields, s.Number)}]
-			if !ok {
-				return 0
-			}
-			w.target = v.Target
-		case Learn:
-			if w.learned[s.Set] == nil {
-				w.learned[s.Set] = map[string]bool{}
-			}
-			w.learned[s.Set][w.fields(s.Fields, 0)] = true
-		case Forget:
-			delete(w.learned[s.Set], w.fields(s.Fields, 0))
-		case Translate:
-			w.dst, _ = netip.AddrFromSlice([]byte(w.target[:4]))
-			w.port = binary.BigEndian.Uint16([]byte(w.target[4:]))
-			return translated
-		case Jump:
-			if end := w.chain(s.Chain); end != 0 {
-				return end
-			}
-		case End:
-			return s.Kind
-		}
-	}
-	return 0
-}
-
-func (w *walk) fields(fields []Field, number int) string {
-	k := key(nil)
-	for _, f := range fields {
-		switch f {
-		case SrcAddr:
-			k = k.addr(w.src)
-		case DstAddr:
-			k = k.addr(w.dst)
-		case Proto:
-			k = k.proto(w.proto)
-		case DstPort:
-			k = k.port(w.port)
-		case AnyAddr:
-			k = k.addr(w.family.zero())
-		case Random:
-			k = k.index(w.random(number))
-		case Slot:
-			k = k.index(number)
-		case OrigAddr:
-			k = k.addr(w.orig.dst)
-		case OrigPort:
-			k = k.port(w.orig.port)
-		}
-	}
-	return string(k)
-}
-
-func (w *walk) in(set MapName, k string) bool {
-	if prefixes, ok := w.prefixes[set]; ok {
-		addr, _ := netip.AddrFromSlice([]byte(k))
-		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
-	}
-	if set == GuardAllowed {
-		for id := range w.elements {
-			if id.Map == set && id.Key[:len(k)] <= k && k <= id.Key[len(k):] {
-				return true
-			}
-		}
-		return false
-	}
-	_, ok := w.elements[ElementID{Family: w.family, Map: set, Key: k}]
-	return ok || w.learned[set][k]
-}
-
-func (w *walk) is(c Condition) bool {
-	switch c {
-	case SrcLocal:
-		return slices.Contains(w.local, w.src)
-	case DstLocal:
-		return slices.Contains(w.local, w.dst)
-	case ToLoopback:
-		return slices.Contains(w.local, w.dst)
-	case Translated:
-		return w.dst != w.orig.dst || w.port != w.orig.port
-	default: // IsTCP
-		return w.proto == unix.IPPROTO_TCP
-	}
-}
-
 // outcomes lists every outcome that chance allows.
-func (t *tracer) outcomes(p packet) string {
+func (t *tracer) outcomes(p nfttest.Packet) string {
 	seen := map[outcome]bool{}
 	for i := range 12 {
-		t.random = func(n int) int { return i % n }
-		clear(t.learned)
+		t.Random = func(n int) int { return i % n }
+		clear(t.Learned)
 		seen[t.send(p)] = true
 	}
 	var out []string
@@ -236,7 +84,9 @@ func testConfig() Config {
 	}
 }
 
-func testPlanner() Planner { return Planner{Families: []Family{IPv4}, Node: testNode, Zone: "z1"} }
+func testPlanner() Planner {
+	return Planner{Families: []nft.Family{nft.IPv4}, Node: testNode, Zone: "z1"}
+}
 
 // from names the packets' origins in the tables.
 var from = map[string]netip.Addr{
@@ -328,14 +178,14 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-func parsePacket(t *testing.T, origin, to string) packet {
+func parsePacket(t *testing.T, origin, to string) nfttest.Packet {
 	t.Helper()
 	proto, at, _ := strings.Cut(to, " ")
 	dst, err := netip.ParseAddrPort(at)
 	if err != nil || !from[origin].IsValid() {
 		t.Fatalf("packet from %s to %s: %v", origin, to, err)
 	}
-	return packet{src: from[origin], dst: dst.Addr(), port: dst.Port(), proto: protocolNumber(corev1.Protocol(strings.ToUpper(proto)))}
+	return nfttest.Packet{Src: from[origin], Dst: dst.Addr(), Port: dst.Port(), Proto: nft.ProtocolNumber(corev1.Protocol(strings.ToUpper(proto)))}
 }
 
 func TestTraceIgnored(t *testing.T) {
@@ -355,18 +205,18 @@ func TestTraceIgnored(t *testing.T) {
 func TestStickyKeepsClients(t *testing.T) {
 	svc := service("web", "10.96.0.100", tcp(80))
 	svc.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-	s := newState()
+	s := nft.NewState[Value]()
 	trace := newTracer(testConfig(), nil)
 	plan := func(endpoints ...string) {
-		s.put("web", testPlanner().Service(svc, []*discoveryv1.EndpointSlice{slice("web", 8080, endpoints...)}, s.value))
-		next := newTracer(testConfig(), s.content())
-		next.learned = trace.learned
+		s.Put("web", testPlanner().Service(svc, []*discoveryv1.EndpointSlice{slice("web", 8080, endpoints...)}, s.Value))
+		next := newTracer(testConfig(), s.Content())
+		next.Learned = trace.Learned
 		trace = next
 	}
 	ask := func(client, chance int) outcome {
-		trace.random = func(n int) int { return chance % n }
-		return trace.send(packet{
-			src: netip.AddrFrom4([4]byte{10, 244, 9, byte(client)}), dst: netip.MustParseAddr("10.96.0.100"), proto: unix.IPPROTO_TCP, port: 80,
+		trace.Random = func(n int) int { return chance % n }
+		return trace.send(nfttest.Packet{
+			Src: netip.AddrFrom4([4]byte{10, 244, 9, byte(client)}), Dst: netip.MustParseAddr("10.96.0.100"), Proto: unix.IPPROTO_TCP, Port: 80,
 		})
 	}
 	a, b, c, d := "10.244.0.11", "10.244.0.12", "10.244.0.13", "10.244.0.10"
@@ -398,7 +248,7 @@ func TestRuleCountDoesNotGrow(t *testing.T) {
 			svc := service(fmt.Sprintf("s%d", i), fmt.Sprintf("10.96.%d.%d", i/200+1, i%200+1), tcp(80))
 			all = append(all, testPlanner().Service(svc, []*discoveryv1.EndpointSlice{slice(svc.Name, 80, "10.244.0.1", "10.244.0.2")}, nil)...)
 		}
-		return len(newTracer(testConfig(), all).chains)
+		return len(newTracer(testConfig(), all).Chains)
 	}
 	if one, many := chains(1), chains(500); one != many {
 		t.Errorf("%d chains for one Service, %d for 500", one, many)

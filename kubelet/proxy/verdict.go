@@ -1,18 +1,20 @@
 package proxy
 
-import "fmt"
+import (
+	"fmt"
 
-// VerdictKind says what becomes of a packet.
+	"skiff/kubelet/nft"
+)
+
+// VerdictKind says what becomes of a packet for a Service.
 type VerdictKind uint8
 
 // The verdicts.
 const (
-	Accept VerdictKind = iota + 1 // take the packet as it is, asking no further chain of this hook
-	Drop
-	Reject // answer with a TCP reset or an ICMP port unreachable
-	Masquerade
-	Spread // balance over endpoints, as Verdict.Balance says
-	Stay   // send to the endpoint in the slot Verdict.Balance.Slots and remember the client there
+	Drop   VerdictKind = iota + 1
+	Reject             // answer with a TCP reset or an ICMP port unreachable
+	Spread             // balance over endpoints, as Verdict.Balance says
+	Stay               // send to the endpoint in the slot Verdict.Balance.Slots and remember the client there
 )
 
 // Verdict is the value of a verdict map.
@@ -58,17 +60,17 @@ func (v Verdict) chainName() string {
 }
 
 // chain is the rules that the verdict leads to; false if it leads to none, or to one that is always there.
-func (v Verdict) chain() (Chain, bool) {
-	out := Chain{Name: v.chainName()}
+func (v Verdict) chain() (nft.Chain, bool) {
+	out := nft.Chain{Name: v.chainName()}
 	switch {
 	case v.Kind == Stay:
 		out.Rules = v.Balance.stay()
 	case v.Kind == Spread && v.Balance.Affinity > 0:
 		out.Rules = v.Balance.sticky()
 	case v.Kind == Spread:
-		out.Rules = []Rule{{Choose{Fields: v.Balance.numbered(Random), Map: v.Balance.endpoints(), Number: int(v.Balance.Count)}, Translate{}}}
+		out.Rules = []nft.Rule{{nft.Choose{Fields: v.Balance.numbered(nft.Random), Map: v.Balance.endpoints(), Number: int(v.Balance.Count)}, nft.Translate{}}}
 	default:
-		return Chain{}, false
+		return nft.Chain{}, false
 	}
 	return out, true
 }

@@ -63,7 +63,7 @@ var rules = append([]rule{
 	{"...", "go.etcd.io/...", []string{"apis/server/etcd/..."}, "one owner for etcd"},
 	{"...", "sigs.k8s.io/controller-runtime/...", []string{"controllers/...", "cmd/...", "test/..."}, "one owner for the manager"},
 	{"...", "github.com/containerd/containerd/...", []string{"kubelet/containerd/..."}, "one owner for containerd"},
-	{"...", "github.com/google/nftables/...", []string{"kubelet/proxy/..."}, "one owner for nftables"},
+	{"...", "github.com/google/nftables/...", []string{"kubelet/nft/..."}, "one owner for nftables"},
 	{"...", "k8s.io/cri-api/...", []string{"kubelet/cri/..."}, "one owner for the CRI"},
 	{"...", "github.com/spf13/pflag", []string{"cmd/..."}, "flags exist only in cmd"},
 	{"...", "math/rand", nil, "use math/rand/v2"},

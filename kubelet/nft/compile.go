@@ -1,4 +1,4 @@
-package proxy
+package nft
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 // compiler turns rules into the kernel's expressions.
 //
-// Registers, in words of 32 bits: keys are loaded from firstRegister on, and a chosen endpoint overwrites them. The
+// Registers, in words of 32 bits: keys are loaded from firstRegister on, and a chosen target overwrites them. The
 // widest key is (client, address, protocol, port): 10 words for IPv6, of the kernel's 16.
 type compiler struct {
 	family Family
@@ -46,22 +46,22 @@ func (c compiler) statement(s Statement, in Rule) []expression {
 		return c.condition(s)
 	case Branch:
 		return append(c.load(s.Fields, s.Number), &expr.Lookup{
-			SourceRegister: firstRegister, SetName: s.Map.String(), IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,
+			SourceRegister: firstRegister, SetName: string(s.Map), IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,
 		})
 	case Choose:
 		return append(c.load(s.Fields, s.Number), &expr.Lookup{
-			SourceRegister: firstRegister, SetName: s.Map.String(), IsDestRegSet: true, DestRegister: firstRegister,
+			SourceRegister: firstRegister, SetName: string(s.Map), IsDestRegSet: true, DestRegister: firstRegister,
 		})
 	case Learn:
 		return c.learn(s)
 	case Forget:
-		return append(c.load(s.Fields, 0), &expr.Dynset{SrcRegKey: firstRegister, SetName: s.Set.String(), Operation: opDelete})
+		return append(c.load(s.Fields, 0), &expr.Dynset{SrcRegKey: firstRegister, SetName: string(s.Set), Operation: opDelete})
 	case Translate:
 		return []expression{&expr.NAT{
 			Type: expr.NATTypeDestNAT, Family: uint32(c.family.nf()), Specified: true,
 			RegAddrMin: firstRegister, RegProtoMin: firstRegister + c.words(DstAddr),
 		}}
-	case Jump:
+	case Call:
 		return []expression{&expr.Verdict{Kind: expr.VerdictJump, Chain: s.Chain}}
 	case End:
 		return c.end(s, in)
@@ -71,12 +71,12 @@ func (c compiler) statement(s Statement, in Rule) []expression {
 }
 
 func (c compiler) match(m Match) []expression {
-	return append(c.load(m.Fields, 0), &expr.Lookup{SourceRegister: firstRegister, SetName: m.Set.String(), Invert: m.Not})
+	return append(c.load(m.Fields, 0), &expr.Lookup{SourceRegister: firstRegister, SetName: string(m.Set), Invert: m.Not})
 }
 
 func (c compiler) learn(l Learn) []expression {
 	return append(c.load(l.Fields, 0), &expr.Dynset{
-		SrcRegKey: firstRegister, SetName: l.Set.String(), Timeout: l.Timeout, Operation: unix.NFT_DYNSET_OP_UPDATE,
+		SrcRegKey: firstRegister, SetName: string(l.Set), Timeout: l.Timeout, Operation: unix.NFT_DYNSET_OP_UPDATE,
 	})
 }
 
@@ -86,7 +86,7 @@ func (c compiler) condition(is Is) []expression {
 		op = expr.CmpOpNeq
 	}
 	reg := uint32(firstRegister)
-	word := func(v uint32) []byte { return key(nil).index(int(v)) }
+	word := func(v uint32) []byte { return Key(nil).Index(int(v)) }
 	switch is.Cond {
 	case SrcLocal:
 		return []expression{
@@ -107,10 +107,37 @@ func (c compiler) condition(is Is) []expression {
 			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: word(ctDstNAT), Xor: word(0)},
 			&expr.Cmp{Op: invert(op), Register: reg, Data: word(0)},
 		}
+	case Known:
+		return []expression{
+			&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
+			&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: word(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED), Xor: word(0)},
+			&expr.Cmp{Op: invert(op), Register: reg, Data: word(0)},
+		}
+	case Neighbour:
+		return neighbour(reg, is.Not)
 	case IsTCP:
 		return []expression{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, &expr.Cmp{Op: op, Register: reg, Data: []byte{unix.IPPROTO_TCP}}}
 	default:
 		panic(fmt.Sprintf("condition %d has no expression", is.Cond))
+	}
+}
+
+// The first and last ICMPv6 type of neighbour discovery (RFC 4861): solicitations, advertisements, redirects.
+const (
+	firstDiscovery = 133
+	lastDiscovery  = 137
+)
+
+// neighbour asks two questions, which can't both be negated: a rule has Neighbour only as it is.
+func neighbour(reg uint32, not bool) []expression {
+	if not {
+		panic("no rule matches everything but neighbour discovery")
+	}
+	return []expression{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{unix.IPPROTO_ICMPV6}},
+		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+		&expr.Range{Op: expr.CmpOpEq, Register: reg, FromData: []byte{firstDiscovery}, ToData: []byte{lastDiscovery}},
 	}
 }
 
@@ -130,6 +157,8 @@ func (c compiler) end(e End, in Rule) []expression {
 		return []expression{&expr.Verdict{Kind: expr.VerdictAccept}}
 	case Drop:
 		return []expression{&expr.Verdict{Kind: expr.VerdictDrop}}
+	case Return:
+		return []expression{&expr.Verdict{Kind: expr.VerdictReturn}}
 	case Masquerade:
 		return []expression{&expr.Masq{FullyRandom: true}}
 	case Reject:

@@ -1,11 +1,15 @@
-package proxy
+package nft
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Field is a value of the packet, or of its connection, that rules look up.
 type Field uint8
 
-// The fields. Their packed lengths are those of key's methods.
+// The fields. Their packed lengths are those of Key's methods.
 const (
 	SrcAddr  Field = iota + 1
 	DstAddr        // the destination at this point of the path
@@ -28,6 +32,8 @@ const (
 	ToLoopback                      // the packet leaves through the loopback interface
 	Translated                      // the connection's destination was translated
 	IsTCP                           // the protocol is TCP
+	Known                           // the packet belongs to a connection that was let through before, or is about one
+	Neighbour                       // an ICMPv6 message of neighbour or router discovery
 )
 
 // Statement is one step of a rule. A rule ends at the first statement that doesn't hold.
@@ -36,7 +42,7 @@ type Statement interface{ statement() }
 // Match goes on if the fields are (Not: aren't) in the set.
 type Match struct {
 	Fields []Field
-	Set    MapName
+	Set    SetName
 	Not    bool
 }
 
@@ -49,35 +55,35 @@ type Is struct {
 // Branch continues with the verdict that the map has for the fields.
 type Branch struct {
 	Fields []Field
-	Map    MapName
+	Map    SetName
 	Number int
 }
 
-// Choose remembers the endpoint that the map has for the fields.
+// Choose remembers the address and port that the map has for the fields.
 type Choose struct {
 	Fields []Field
-	Map    MapName
+	Map    SetName
 	Number int
 }
 
 // Learn adds the fields to the set, or renews them there, for the time of Timeout.
 type Learn struct {
 	Fields  []Field
-	Set     MapName
+	Set     SetName
 	Timeout time.Duration
 }
 
 // Forget removes the fields from the set.
 type Forget struct {
 	Fields []Field
-	Set    MapName
+	Set    SetName
 }
 
-// Translate sends the connection to the chosen endpoint.
+// Translate sends the connection to the chosen address and port.
 type Translate struct{}
 
-// Jump continues with a chain and comes back if that decides nothing.
-type Jump struct{ Chain string }
+// Call continues with a chain and comes back if that decides nothing.
+type Call struct{ Chain string }
 
 // End is a decision.
 type End struct{ Kind VerdictKind }
@@ -89,13 +95,36 @@ func (Choose) statement()    {}
 func (Learn) statement()     {}
 func (Forget) statement()    {}
 func (Translate) statement() {}
-func (Jump) statement()      {}
+func (Call) statement()      {}
 func (End) statement()       {}
+
+// VerdictKind says what becomes of a packet.
+type VerdictKind uint8
+
+// The verdicts.
+const (
+	Accept VerdictKind = iota + 1 // take the packet as it is, asking no further chain of this hook
+	Drop
+	Reject // answer with a TCP reset or an ICMP port unreachable
+	Masquerade
+	Return // go back to the calling chain
+	Goto   // go on in another chain and don't come back
+	Jump   // go on in another chain and come back if that decides nothing
+)
 
 // Rule is a list of statements.
 type Rule []Statement
 
-// Chain is a named list of rules, called from a hook if it has one.
+// String is the same for rules that are the same.
+func (r Rule) String() string {
+	var out strings.Builder
+	for _, s := range r {
+		fmt.Fprintf(&out, "%T%v ", s, s)
+	}
+	return out.String()
+}
+
+// Chain is a named list of rules, called from a hook if it has one: Forward filters, the others translate.
 type Chain struct {
 	Name  string
 	Hook  Hook
@@ -111,4 +140,5 @@ const (
 	Prerouting
 	Output
 	Postrouting
+	Forward
 )

@@ -1,4 +1,4 @@
-package proxy
+package nft
 
 import (
 	"fmt"
@@ -25,7 +25,7 @@ func (c compiler) field(f Field, reg uint32, number int) expression {
 	case DstAddr:
 		return c.address(reg, 16, 24)
 	case AnyAddr:
-		return &expr.Immediate{Register: reg, Data: make([]byte, c.family.addrLen())}
+		return &expr.Immediate{Register: reg, Data: make([]byte, c.family.AddrLen())}
 	case Proto:
 		return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}
 	case DstPort:
@@ -33,7 +33,7 @@ func (c compiler) field(f Field, reg uint32, number int) expression {
 	case Random:
 		return &expr.Numgen{Register: reg, Type: unix.NFT_NG_RANDOM, Modulus: uint32(number)}
 	case Slot:
-		return &expr.Immediate{Register: reg, Data: key(nil).index(number)}
+		return &expr.Immediate{Register: reg, Data: Key(nil).Index(number)}
 	case OrigAddr:
 		return c.origAddr(reg)
 	case OrigPort:
@@ -49,7 +49,7 @@ func (c compiler) address(reg, offset4, offset6 uint32) expression {
 	if c.family == IPv6 {
 		offset = offset6
 	}
-	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(c.family.addrLen())}
+	return &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(c.family.AddrLen())}
 }
 
 // origAddr reads conntrack's original destination address. Package expr has only the key that is deprecated, at which

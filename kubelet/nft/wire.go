@@ -1,4 +1,4 @@
-package proxy
+package nft
 
 import (
 	"encoding/binary"
@@ -49,8 +49,13 @@ func (a attrs) pad() attrs {
 	return a
 }
 
-// batch is one nf_tables transaction being written.
-type batch struct {
+// Batch is one nf_tables transaction on an owner's tables being written. Order matters: what is named must be there.
+type Batch struct {
+	// Table is the tables' name.
+	Table string
+	// Ranged tells the ranged sets (Set.Ranged); nil if there are none.
+	Ranged   func(SetName) bool
+	sets     uint32
 	messages []netlink.Message
 	err      error
 }
@@ -60,7 +65,7 @@ func header(family uint8, resource uint16) attrs {
 	return binary.BigEndian.AppendUint16(attrs{family, unix.NFNETLINK_V0}, resource)
 }
 
-func (b *batch) add(typ int, f Family, flags netlink.HeaderFlags, body attrs) {
+func (b *Batch) add(typ int, f Family, flags netlink.HeaderFlags, body attrs) {
 	b.messages = append(b.messages, netlink.Message{
 		Header: netlink.Header{Type: nfType(typ), Flags: netlink.Request | flags},
 		Data:   append(header(f.nf(), 0), body...),
@@ -71,43 +76,53 @@ func nfType(typ int) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ)
 }
 
-func (b *batch) table(typ int, f Family, table string) {
-	b.add(typ, f, createFlag(typ), attrs(nil).text(unix.NFTA_TABLE_NAME, table))
+// ResetTable makes the family's table anew, empty.
+func (b *Batch) ResetTable(f Family) {
+	name := attrs(nil).text(unix.NFTA_TABLE_NAME, b.Table)
+	b.add(unix.NFT_MSG_NEWTABLE, f, netlink.Create, name) // deleting needs one to be there
+	b.add(unix.NFT_MSG_DELTABLE, f, 0, name)
+	b.add(unix.NFT_MSG_NEWTABLE, f, netlink.Create, name)
 }
 
-func createFlag(typ int) netlink.HeaderFlags {
-	if typ == unix.NFT_MSG_DELTABLE {
-		return 0
-	}
-	return netlink.Create
+func (b *Batch) deleteTable(f Family) {
+	b.add(unix.NFT_MSG_DELTABLE, f, 0, attrs(nil).text(unix.NFTA_TABLE_NAME, b.Table))
 }
 
-// hooks is where each hook attaches: the kernel's hook number and the priority (dstnat, srcnat).
-func (h Hook) attach() (hook uint32, priority int32) {
+// attach is where a hook's chains are called: the kernel's hook number, the priority (dstnat, srcnat, filter) and the type.
+func (h Hook) attach() (hook uint32, priority int32, kind string) {
 	switch h {
 	case Prerouting:
-		return unix.NF_INET_PRE_ROUTING, -100
+		return unix.NF_INET_PRE_ROUTING, -100, "nat"
 	case Output:
-		return unix.NF_INET_LOCAL_OUT, -100
+		return unix.NF_INET_LOCAL_OUT, -100, "nat"
+	case Forward:
+		return unix.NF_INET_FORWARD, 0, "filter"
 	default:
-		return unix.NF_INET_POST_ROUTING, 100
+		return unix.NF_INET_POST_ROUTING, 100, "nat"
 	}
 }
 
-func (b *batch) chain(f Family, table string, c Chain) {
-	body := attrs(nil).text(unix.NFTA_CHAIN_TABLE, table).text(unix.NFTA_CHAIN_NAME, c.Name)
+// AddChain makes a chain without its rules, so that chains may lead to one another.
+func (b *Batch) AddChain(f Family, c Chain) {
+	body := attrs(nil).text(unix.NFTA_CHAIN_TABLE, b.Table).text(unix.NFTA_CHAIN_NAME, c.Name)
 	if c.Hook != NoHook {
-		hook, priority := c.Hook.attach()
+		hook, priority, kind := c.Hook.attach()
 		body = body.nest(unix.NFTA_CHAIN_HOOK, func(a attrs) attrs {
 			return a.u32(unix.NFTA_HOOK_HOOKNUM, hook).u32(unix.NFTA_HOOK_PRIORITY, uint32(priority))
-		}).text(unix.NFTA_CHAIN_TYPE, "nat")
+		}).text(unix.NFTA_CHAIN_TYPE, kind)
 	}
 	b.add(unix.NFT_MSG_NEWCHAIN, f, netlink.Create, body)
 }
 
-func (b *batch) rules(f Family, table string, c Chain) {
+// DeleteChain removes a chain with its rules. Nothing may lead to it any more.
+func (b *Batch) DeleteChain(f Family, name string) {
+	b.add(unix.NFT_MSG_DELCHAIN, f, 0, attrs(nil).text(unix.NFTA_CHAIN_TABLE, b.Table).text(unix.NFTA_CHAIN_NAME, name))
+}
+
+// AddRules appends the chain's rules to it.
+func (b *Batch) AddRules(f Family, c Chain) {
 	for _, r := range c.Rules {
-		body := attrs(nil).text(unix.NFTA_RULE_TABLE, table).text(unix.NFTA_RULE_CHAIN, c.Name)
+		body := attrs(nil).text(unix.NFTA_RULE_TABLE, b.Table).text(unix.NFTA_RULE_CHAIN, c.Name)
 		body = body.nest(unix.NFTA_RULE_EXPRESSIONS, func(a attrs) attrs {
 			for _, e := range (compiler{family: f}).rule(r) {
 				a = a.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, b.expression(f, e))
@@ -118,7 +133,7 @@ func (b *batch) rules(f Family, table string, c Chain) {
 	}
 }
 
-func (b *batch) expression(f Family, e expression) []byte {
+func (b *Batch) expression(f Family, e expression) []byte {
 	if ready, ok := e.(encoded); ok {
 		return ready
 	}

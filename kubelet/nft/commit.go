@@ -1,4 +1,4 @@
-package proxy
+package nft
 
 import (
 	"encoding/binary"
@@ -13,7 +13,7 @@ import (
 const (
 	// sendBuffer must hold a whole transaction: some 100 bytes an element.
 	sendBuffer = 64 << 20
-	// answerTime bounds how long the kernel may take, so that a lost answer can't block the proxy.
+	// answerTime bounds how long the kernel may take, so that a lost answer can't block the owner.
 	answerTime = 30 * time.Second
 )
 
@@ -32,8 +32,11 @@ func dial() (*netlink.Conn, error) {
 	return conn, nil
 }
 
-// commit sends the batch as one transaction: all of it takes effect at once, or nothing.
-func (b *batch) commit() error {
+// Commit sends the batch as one transaction: all of it takes effect at once, or nothing.
+func (b *Batch) Commit() error {
+	if len(b.messages) == 0 {
+		return nil
+	}
 	if b.err != nil {
 		return fmt.Errorf("encoding: %w", b.err)
 	}
@@ -80,8 +83,8 @@ func query(typ int, family uint8, flags netlink.HeaderFlags, body attrs) ([]netl
 	})
 }
 
-// rulesetGeneration counts the transactions on the namespace's ruleset, by whomever.
-func rulesetGeneration() (uint32, error) {
+// Generation counts the transactions on the namespace's ruleset, by whomever.
+func Generation() (uint32, error) {
 	replies, err := query(unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0, nil)
 	if err != nil {
 		return 0, fmt.Errorf("reading nftables' generation: %w", err)

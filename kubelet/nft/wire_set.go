@@ -1,4 +1,4 @@
-package proxy
+package nft
 
 import (
 	"cmp"
@@ -22,18 +22,19 @@ const (
 	setFieldLength = 1 // NFTA_SET_FIELD_LEN
 )
 
-// set declares a set or map.
-func (b *batch) set(f Family, table string, id uint32, l layout) {
-	keyType := f.dataType(l.fields)
-	body := attrs(nil).text(unix.NFTA_SET_TABLE, table).text(unix.NFTA_SET_NAME, l.name.String()).
+// AddSet makes a set or map.
+func (b *Batch) AddSet(f Family, l Set) {
+	b.sets++
+	keyType := f.dataType(l.Fields)
+	body := attrs(nil).text(unix.NFTA_SET_TABLE, b.Table).text(unix.NFTA_SET_NAME, string(l.Name)).
 		u32(unix.NFTA_SET_FLAGS, l.flags()).
 		u32(unix.NFTA_SET_KEY_TYPE, keyType.GetNFTMagic()).
-		u32(unix.NFTA_SET_KEY_LEN, uint32(f.fieldsLen(l.fields))).
-		u32(unix.NFTA_SET_ID, id)
-	if l.verdict {
+		u32(unix.NFTA_SET_KEY_LEN, uint32(f.fieldsLen(l.Fields))).
+		u32(unix.NFTA_SET_ID, b.sets)
+	if l.Verdict {
 		body = body.u32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT).u32(unix.NFTA_SET_DATA_LEN, 0)
 	}
-	if l.target {
+	if l.Target {
 		endpoint := []Field{DstAddr, DstPort}
 		data := f.dataType(endpoint)
 		body = body.u32(unix.NFTA_SET_DATA_TYPE, data.GetNFTMagic()).u32(unix.NFTA_SET_DATA_LEN, uint32(f.fieldsLen(endpoint)))
@@ -44,32 +45,37 @@ func (b *batch) set(f Family, table string, id uint32, l layout) {
 	b.add(unix.NFT_MSG_NEWSET, f, netlink.Create, body)
 }
 
-func (l layout) flags() uint32 {
+// DeleteSet removes a set with its elements. No rule may use it any more.
+func (b *Batch) DeleteSet(f Family, name SetName) {
+	b.add(unix.NFT_MSG_DELSET, f, 0, attrs(nil).text(unix.NFTA_SET_TABLE, b.Table).text(unix.NFTA_SET_NAME, string(name)))
+}
+
+func (l Set) flags() uint32 {
 	var flags uint32
-	if l.verdict || l.target {
+	if l.Verdict || l.Target {
 		flags |= unix.NFT_SET_MAP
 	}
-	if l.prefix {
+	if l.Interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
-	if l.prefix && len(l.fields) > 1 {
+	if l.Ranged() {
 		flags |= setConcat
 	}
-	if l.dynamic {
+	if l.Dynamic {
 		flags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
 	}
 	return flags
 }
 
 // describe is the set's description: its bound, and the lengths of the fields where the kernel must tell them apart.
-func (f Family) describe(l layout) attrs {
+func (f Family) describe(l Set) attrs {
 	var desc attrs
-	if l.dynamic {
+	if l.Dynamic {
 		desc = desc.u32(setDescSize, clientsSize)
 	}
-	if l.prefix && len(l.fields) > 1 {
+	if l.Ranged() {
 		desc = desc.nest(setDescConcat, func(a attrs) attrs {
-			for _, t := range f.dataTypes(l.fields) {
+			for _, t := range f.dataTypes(l.Fields) {
 				a = a.nest(unix.NFTA_LIST_ELEM, func(a attrs) attrs { return a.u32(setFieldLength, t.Bytes) })
 			}
 			return a
@@ -112,47 +118,51 @@ func (f Family) dataType(fields []Field) nftables.SetDatatype {
 	return concat
 }
 
+// AddElements adds elements.
+func AddElements[V Value](b *Batch, all []Element[V]) {
+	elements(b, unix.NFT_MSG_NEWSETELEM, netlink.Create, all)
+}
+
+// DeleteElements removes elements, which must be there with these values.
+func DeleteElements[V Value](b *Batch, all []Element[V]) {
+	elements(b, unix.NFT_MSG_DELSETELEM, 0, all)
+}
+
 // elements adds or removes elements, as many to a message as fit.
-func (b *batch) elements(typ int, table string, all []Element) {
+func elements[V Value](b *Batch, typ int, flags netlink.HeaderFlags, all []Element[V]) {
 	all = slices.Clone(all)
-	slices.SortFunc(all, func(x, y Element) int {
+	slices.SortFunc(all, func(x, y Element[V]) int {
 		return cmp.Or(cmp.Compare(x.ID.Family, y.ID.Family), cmp.Compare(x.ID.Map, y.ID.Map))
 	})
 	for start := 0; start < len(all); {
 		id := all[start].ID
+		ranged := b.Ranged != nil && b.Ranged(id.Map)
 		list := make(attrs, 0, elementBytes)
 		end := start
 		for end < len(all) && all[end].ID.Family == id.Family && all[end].ID.Map == id.Map && len(list) < elementBytes-256 {
-			list = list.element(all[end])
+			list = list.element(all[end].ID.Key, all[end].Value.Data(), ranged)
 			end++
 		}
-		body := attrs(nil).text(unix.NFTA_SET_ELEM_LIST_TABLE, table).text(unix.NFTA_SET_ELEM_LIST_SET, id.Map.String()).
+		body := attrs(nil).text(unix.NFTA_SET_ELEM_LIST_TABLE, b.Table).text(unix.NFTA_SET_ELEM_LIST_SET, string(id.Map)).
 			bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, list)
-		b.add(typ, id.Family, createElements(typ), body)
+		b.add(typ, id.Family, flags, body)
 		start = end
 	}
 }
 
-func createElements(typ int) netlink.HeaderFlags {
-	if typ == unix.NFT_MSG_NEWSETELEM {
-		return netlink.Create
-	}
-	return 0
-}
-
-func (a attrs) element(e Element) attrs {
+func (a attrs) element(key string, value Data, ranged bool) attrs {
 	return a.nest(unix.NFTA_LIST_ELEM, func(a attrs) attrs {
-		if e.ID.Map == GuardAllowed {
-			half := len(e.ID.Key) / 2
-			a = a.value(unix.NFTA_SET_ELEM_KEY, e.ID.Key[:half]).value(setElemKeyEnd, e.ID.Key[half:])
+		if ranged {
+			half := len(key) / 2
+			a = a.value(unix.NFTA_SET_ELEM_KEY, key[:half]).value(setElemKeyEnd, key[half:])
 		} else {
-			a = a.value(unix.NFTA_SET_ELEM_KEY, e.ID.Key)
+			a = a.value(unix.NFTA_SET_ELEM_KEY, key)
 		}
-		if e.Value.Target != "" {
-			a = a.value(unix.NFTA_SET_ELEM_DATA, e.Value.Target)
+		if value.Target != "" {
+			a = a.value(unix.NFTA_SET_ELEM_DATA, value.Target)
 		}
-		if e.Value.Verdict.Kind != 0 {
-			a = a.verdict(e.Value.Verdict)
+		if value.Verdict != 0 {
+			a = a.verdict(value)
 		}
 		return a
 	})
@@ -162,16 +172,19 @@ func (a attrs) value(typ uint16, packed string) attrs {
 	return a.nest(typ, func(a attrs) attrs { return a.bytes(unix.NFTA_DATA_VALUE, []byte(packed)) })
 }
 
-func (a attrs) verdict(v Verdict) attrs {
-	code, chain := int32(unix.NFT_GOTO), v.chainName()
-	if v.Kind == Drop {
+func (a attrs) verdict(v Data) attrs {
+	code := int32(unix.NFT_GOTO)
+	switch v.Verdict {
+	case Jump:
+		code = unix.NFT_JUMP
+	case Drop:
 		code = 0 // NF_DROP
 	}
 	return a.nest(unix.NFTA_SET_ELEM_DATA, func(a attrs) attrs {
 		return a.nest(unix.NFTA_DATA_VERDICT, func(a attrs) attrs {
 			a = a.u32(unix.NFTA_VERDICT_CODE, uint32(code))
-			if chain != "" {
-				a = a.text(unix.NFTA_VERDICT_CHAIN, chain)
+			if v.Chain != "" {
+				a = a.text(unix.NFTA_VERDICT_CHAIN, v.Chain)
 			}
 			return a
 		})
