@@ -296,6 +296,9 @@ func (c *Config) DNSLink() string {
 	return "skiffdns" + id
 }
 
+// PolicyTable names the nftables tables that hold network policies.
+func (c *Config) PolicyTable() string { return c.Instance() + "-policy" }
+
 // RunDir holds sockets and other state that ends with the host's uptime.
 func (c *Config) RunDir() string { return filepath.Join("/run", c.Instance()) }
 

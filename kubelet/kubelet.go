@@ -65,6 +65,8 @@ type Deps struct {
 	Runtime     *cri.Client
 	Volumes     pod.Volumes
 	Environment pod.Environment
+	// Network is asked before a pod's containers start; nil when nobody is to be.
+	Network pod.Network
 }
 
 // Kubelet runs the pods of one node.
@@ -109,7 +111,7 @@ func New(config Config, deps Deps) (*Kubelet, error) {
 	k.images = images.New(images.Config{MaxParallelPulls: config.MaxParallelPulls}, deps.Runtime,
 		func(namespace, name string) (*corev1.Secret, error) { return lister.Secrets(namespace).Get(name) }, k.events)
 	k.pods = pod.NewManager(pod.Deps{
-		Runtime: deps.Runtime, Volumes: deps.Volumes, Environment: deps.Environment, Images: k.images, Cgroups: cgroups,
+		Runtime: deps.Runtime, Volumes: deps.Volumes, Environment: deps.Environment, Images: k.images, Cgroups: cgroups, Network: deps.Network,
 		Recorder: k.events, Statuses: k.statuses, Host: host,
 		Handler: func(name string) (string, error) {
 			class, err := classes.Get(name)

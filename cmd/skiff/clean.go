@@ -12,6 +12,7 @@ import (
 	"skiff/kubelet/cgroupfs"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/network"
+	"skiff/kubelet/policy"
 	"skiff/kubelet/proxy"
 	"skiff/kubelet/teardown"
 )
@@ -54,6 +55,7 @@ func clean(c *cobra.Command, cfg *config.Config) error {
 		teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()}),
 		network.Cleanup(h.network(firstRange(cfg.PodRange()))),
 		proxy.Cleanup(cfg.Instance()),
+		policy.Cleanup(cfg.PolicyTable()),
 		dns.Cleanup(cfg.DNSLink()),
 		teardown.Run(c.Context(), teardown.Config{Dirs: dirs}),
 		removeKubeconfig(cfg),

@@ -21,6 +21,8 @@ import (
 	"skiff/kubelet/localpath"
 	"skiff/kubelet/network"
 	"skiff/kubelet/node"
+	"skiff/kubelet/pod"
+	"skiff/kubelet/policy"
 	"skiff/kubelet/proxy"
 	"skiff/kubelet/server"
 	"skiff/kubelet/stats"
@@ -70,6 +72,7 @@ type nodeParts struct {
 	local    *localpath.Provisioner
 	server   *server.Server
 	proxy    *proxy.Proxy
+	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
 }
 
@@ -90,11 +93,15 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("volumes", err)
 	}
+	judge, err := n.policies(c)
+	if err != nil {
+		return nil, err
+	}
 	n.kubelet, err = kubelet.New(kubelet.Config{
 		NodeName: h.node, NodeIPs: texts(h.addresses), Root: root, LogDir: filepath.Join(h.DataDir, "logs"), CgroupRoot: "/" + h.CgroupParent(),
 		ClusterDNS: []string{h.DNSAddress().String()}, ClusterDomain: h.ClusterDomain, PauseImage: bundle.PauseReference,
 	}, kubelet.Deps{
-		Client: client, Informers: c.informers, Runtime: r.cri, Volumes: n.volumes,
+		Client: client, Informers: c.informers, Runtime: r.cri, Volumes: n.volumes, Network: judge,
 		Environment: env.New(env.Deps{Client: client, Informers: c.informers, Allocatable: allocatable, VolumePath: n.volumes.Path, Events: recorder}),
 	})
 	if err != nil {
@@ -151,6 +158,24 @@ func (n *nodeParts) localVolumes(c *controlPlane) error {
 	return nil
 }
 
+// policies builds what enforces network policies, and answers what the kubelet asks before containers start; nil when an
+// add-on does the networking, and with it this.
+func (n *nodeParts) policies(c *controlPlane) (pod.Network, error) {
+	h := n.host
+	if h.CNI == "none" {
+		// What a start with the bridge left in the kernel would judge the add-on's packets.
+		return nil, policy.Cleanup(h.PolicyTable())
+	}
+	var err error
+	n.policy, err = policy.New(policy.Config{
+		Table: h.PolicyTable(), NodeName: h.node, ClusterCIDRs: []netip.Prefix{h.PodRange()},
+	}, policy.Deps{Informers: c.informers, Metrics: served{}})
+	if err != nil {
+		return nil, building("network policies", err)
+	}
+	return n.policy, nil
+}
+
 // services builds the Service proxy and the cluster DNS.
 func (n *nodeParts) services(c *controlPlane) error {
 	h := n.host
@@ -188,6 +213,7 @@ func (n *nodeParts) handOver(l *layer) {
 	if n.host.CNI == "none" {
 		return
 	}
+	l.run("policy", n.policy.Run)
 	l.run("network", func(ctx context.Context) error {
 		ranges, err := n.reporter.PodCIDRs(ctx)
 		if err != nil {

@@ -53,6 +53,12 @@ type Cgroups interface {
 	Remove(uid types.UID) error
 }
 
+// Network has pods' packets judged.
+type Network interface {
+	// Admit waits until the pod's packets are judged as they must be, now that it has these addresses. It is idempotent.
+	Admit(ctx context.Context, pod *corev1.Pod, ips []string) error
+}
+
 // Recorder takes what users see as events. container is empty for the pod as a whole.
 type Recorder interface {
 	Event(pod *corev1.Pod, container, kind, reason, message string)

@@ -48,6 +48,9 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *core
 	if err != nil {
 		return err
 	}
+	if err := w.admit(ctx, pod); err != nil {
+		return w.refuse(ctx, pod, spec, CreateContainerError, err)
+	}
 	config, err := w.configure(ctx, pod, spec, step, image)
 	if err != nil {
 		return w.refuse(ctx, pod, spec, CreateContainerConfigError, err)
@@ -73,6 +76,22 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *core
 	w.deps.Recorder.Event(pod, spec.Name, corev1.EventTypeNormal, "Started", "Container started")
 	w.poke()
 	return w.postStart(ctx, pod, spec, id)
+}
+
+// admitPatience bounds the wait for the network to judge a pod's packets: a node that can't do it says so and tries again.
+const admitPatience = 10 * time.Second
+
+// admit waits until the packets of a pod with addresses of its own are judged.
+func (w *worker) admit(ctx context.Context, pod *corev1.Pod) error {
+	if w.deps.Network == nil || pod.Spec.HostNetwork {
+		return nil
+	}
+	w.mu.Lock()
+	ips := w.ips()
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, admitPatience)
+	defer cancel()
+	return w.deps.Network.Admit(ctx, pod, ips)
 }
 
 // refuse tells users that a container could not be made and answers the reason for which it waits.

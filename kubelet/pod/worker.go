@@ -26,6 +26,7 @@ type Deps struct {
 	Environment Environment
 	Images      Images
 	Cgroups     Cgroups
+	Network     Network // nil when others judge packets, or nobody
 	Recorder    Recorder
 	Statuses    Statuses
 	// Handler answers the runtime's name for a RuntimeClass; nil when the node knows the default only.
