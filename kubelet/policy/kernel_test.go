@@ -293,6 +293,8 @@ var kernelCases = []policyCase{
 	{"named port", "podSelector: {matchLabels: {app: web}}\ningress: [{ports: [{port: http}]}]", "client -> web tcp 80; no client -> web tcp 8080"},
 	{"named port of peers", "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Egress]\negress: [{to: [{podSelector: {}}], ports: [{port: http}]}]",
 		"client -> web tcp 80; no client -> web tcp 8080; no client -> other tcp 80; web -> client tcp 80"},
+	{"replies", "podSelector: {matchLabels: {app: client}}\npolicyTypes: [Ingress, Egress]\negress: [{to: [{podSelector: {matchLabels: {app: web}}}]}]",
+		"client -> web udp 80; client -> web tcp 80; no web -> client udp 80; no web -> client tcp 80"},
 	{"addresses", "podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress, Egress]\ningress: [{from: [{ipBlock: {cidr: 198.51.0.0/16, except: [198.51.101.0/24]}}]}]\negress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [198.51.100.0/24]}}]}]",
 		"office -> web tcp 80; no guest -> web tcp 80; no client -> web tcp 80; no web -> office tcp 80; web -> guest tcp 80; web -> db tcp 80"},
 	{"union", "podSelector: {}\n---\npodSelector: {matchLabels: {app: web}}\ningress: [{ports: [{port: 80}]}]\n---\npodSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]",

@@ -49,7 +49,9 @@ func forward(f nft.Family) nft.Chain {
 }
 
 // verdicts is the map with the isolated pods of a direction.
-func (d direction) verdicts() nft.SetName { return [...]nft.SetName{ingress: Ingress, egress: Egress}[d] }
+func (d direction) verdicts() nft.SetName {
+	return [...]nft.SetName{ingress: Ingress, egress: Egress}[d]
+}
 
 // Value is what a map has for a key: the chain to jump to. Elements of sets have the zero Value.
 type Value struct{ Chain string }
