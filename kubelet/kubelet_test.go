@@ -17,6 +17,7 @@ import (
 	"skiff/kubelet/env"
 	"skiff/kubelet/evict"
 	"skiff/kubelet/internal/nodetest"
+	"skiff/kubelet/pod"
 	"skiff/kubelet/volumes"
 )
 
@@ -30,6 +31,7 @@ type fixture struct {
 	node    *nodetest.Node
 	client  *fake.Clientset
 	root    string
+	network pod.Network // what the kubelet asks before containers start; nil for nobody
 	kubelet *Kubelet
 	stop    context.CancelFunc
 	ended   chan error
@@ -56,7 +58,7 @@ func (f *fixture) boot() {
 		NodeName: nodeName, NodeIPs: []string{"10.99.0.1"}, Root: f.root, CgroupRoot: nodetest.CgroupRoot(),
 		ClusterDNS: []string{"10.96.0.10"}, PauseImage: nodetest.PauseImage, Eviction: &evict.Thresholds{},
 	}, Deps{
-		Client: f.client, Informers: factory, Runtime: f.node.CRI, Volumes: mounts,
+		Client: f.client, Informers: factory, Runtime: f.node.CRI, Volumes: mounts, Network: f.network,
 		Environment: env.New(env.Deps{Client: f.client, Informers: factory, Allocatable: allocatable}),
 	})
 	if err != nil {
