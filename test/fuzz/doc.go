@@ -6,6 +6,8 @@
 // malformed is told apart from what the server can't do. Whatever is accepted
 // in one encoding is accepted in the others, and what is answered is a Status.
 //
+// Network policies are planned by the node, too, whatever they say.
+//
 // Writes are dry runs. The seeds are the objects that the recordings of
 // test/golden begin with. `go test ./test/fuzz` runs the seeds, `make fuzz` each
 // target for a minute, and `go test -fuzz=FuzzPatch ./test/fuzz` one of them,
