@@ -168,7 +168,7 @@ func (n *nodeParts) policies(c *controlPlane) (pod.Network, error) {
 	}
 	var err error
 	n.policy, err = policy.New(policy.Config{
-		Table: h.PolicyTable(), NodeName: h.node, ClusterCIDRs: []netip.Prefix{h.PodRange()},
+		Table: h.PolicyTable(), NodeName: h.node, ClusterCIDRs: []netip.Prefix{h.PodRange()}, Link: h.network(firstRange(h.PodRange())).BridgeName,
 	}, policy.Deps{Informers: c.informers, Metrics: served{}})
 	if err != nil {
 		return nil, building("network policies", err)

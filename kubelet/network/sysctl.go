@@ -46,7 +46,8 @@ func (c Config) settings4(bridging Bridging) []setting {
 		}
 		return out
 	}
-	return append(out, setting{"net/bridge/bridge-nf-call-iptables", "1", "bridged packets must meet the packet filter"})
+	return append(out, setting{"net/bridge/bridge-nf-call-iptables", "1", "bridged packets must meet the packet filter"},
+		setting{"net/bridge/bridge-nf-call-ip6tables", "1", "pods have link-local IPv6 addresses: those packets must meet it too"})
 }
 
 func (c Config) settings6(bridging Bridging) []setting {

@@ -44,6 +44,10 @@ func (c compiler) statement(s Statement, in Rule) []expression {
 		return c.match(s)
 	case Is:
 		return c.condition(s)
+	case From:
+		name := make([]byte, unix.IFNAMSIZ)
+		copy(name, s.Link)
+		return []expression{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: firstRegister}, &expr.Cmp{Op: expr.CmpOpEq, Register: firstRegister, Data: name}}
 	case Branch:
 		return append(c.load(s.Fields, s.Number), &expr.Lookup{
 			SourceRegister: firstRegister, SetName: string(s.Map), IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT,

@@ -52,6 +52,9 @@ type Is struct {
 	Not  bool
 }
 
+// From goes on if the packet came in by the link.
+type From struct{ Link string }
+
 // Branch continues with the verdict that the map has for the fields.
 type Branch struct {
 	Fields []Field
@@ -90,6 +93,7 @@ type End struct{ Kind VerdictKind }
 
 func (Match) statement()     {}
 func (Is) statement()        {}
+func (From) statement()      {}
 func (Branch) statement()    {}
 func (Choose) statement()    {}
 func (Learn) statement()     {}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -20,6 +21,9 @@ type Config struct {
 	NodeName string
 	// ClusterCIDRs are the ranges of pod addresses of the whole cluster. Their families are those of the tables.
 	ClusterCIDRs []netip.Prefix
+	// Link is the bridge that pods hang on; "" if they don't. Pods on a bridge could reach one another by their link-local
+	// IPv6 addresses, which no policy is about: it carries nothing from these.
+	Link string
 	// RepairPeriod is how often to see whether somebody changed the tables; 500 ms if 0.
 	RepairPeriod time.Duration
 }
@@ -46,13 +50,16 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// families lists the address families of the pod CIDRs.
+// families lists the address families of the pod CIDRs, and IPv6 where the host and so the bridge have it.
 func (c Config) families() []nft.Family {
 	var out []nft.Family
 	for _, p := range c.ClusterCIDRs {
 		if f := nft.FamilyOf(p); !slices.Contains(out, f) {
 			out = append(out, f)
 		}
+	}
+	if _, err := os.Stat("/proc/net/if_inet6"); err == nil && c.Link != "" && !slices.Contains(out, nft.IPv6) {
+		out = append(out, nft.IPv6)
 	}
 	return out
 }

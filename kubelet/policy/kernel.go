@@ -10,10 +10,11 @@ import (
 type kernel struct {
 	*nft.Tables
 	table string
+	link  string // the pods' bridge
 }
 
-func newKernel(table string, families []nft.Family) *kernel {
-	return &kernel{Tables: nft.NewTables(table, families), table: table}
+func newKernel(table, link string, families []nft.Family) *kernel {
+	return &kernel{Tables: nft.NewTables(table, families), table: table, link: link}
 }
 
 // replace makes the tables anew with the given content, in one transaction.
@@ -24,7 +25,8 @@ func (k *kernel) replace(content Changes) error {
 		for _, s := range baseSets() {
 			b.AddSet(f, s)
 		}
-		base := forward(f)
+		b.Prefixes(f, LinkLocal, linkLocal())
+		base := forward(f, k.link)
 		b.AddChain(f, base)
 		b.AddRules(f, base)
 		rules[f] = len(base.Rules)

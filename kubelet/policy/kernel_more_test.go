@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -163,6 +167,47 @@ func TestKernelRepair(t *testing.T) {
 	}
 	if handle, err := nft.Handle(nft.IPv4, "other"); err != nil || handle == 0 {
 		t.Errorf("another program's table is gone: %v", err)
+	}
+}
+
+// TestKernelLinkLocal: pods can't go around policies by the IPv6 addresses that their links have by themselves.
+func TestKernelLinkLocal(t *testing.T) {
+	w := newWorld(t, network.Filtered, false)
+	const filter = "/proc/sys/net/bridge/bridge-nf-call-ip6tables"
+	if got, err := os.ReadFile(filter); err != nil || strings.TrimSpace(string(got)) != "1" {
+		t.Fatalf("%s is %q: %v", filter, got, err)
+	}
+	var at string
+	w.eventually("web to have a link-local address", func() error {
+		return w.ends["web"].Do(func() error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+			if err != nil || len(addrs) == 0 || addrs[0].Flags&unix.IFA_F_TENTATIVE != 0 {
+				return fmt.Errorf("not yet: %v", err)
+			}
+			at = "[" + addrs[0].IP.String() + "%eth0]:80"
+			return nil
+		})
+	})
+	talk := func() error {
+		conn, err := dial(w.ends["client"], "tcp", at)
+		if conn != nil {
+			_ = conn.Close()
+		}
+		return err
+	}
+	if err := os.WriteFile(filter, []byte("0"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the bridge to carry it unfiltered", talk)
+	if err := os.WriteFile(filter, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if talk() == nil {
+		t.Error("the bridge carries what no policy judges")
 	}
 }
 

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, bridging network.Bridging, v6 bool) *world {
 		w.net.PodCIDRs = append(w.net.PodCIDRs, netip.MustParsePrefix("fd00:10:244::/64"))
 		w.net.ClusterCIDRs = append(w.net.ClusterCIDRs, netip.MustParsePrefix("fd00:10:244::/56"))
 	}
-	w.config = Config{Table: testTable, NodeName: testNode, ClusterCIDRs: w.net.ClusterCIDRs, RepairPeriod: 20 * time.Millisecond}
+	w.config = Config{Table: testTable, NodeName: testNode, ClusterCIDRs: w.net.ClusterCIDRs, Link: w.net.BridgeName, RepairPeriod: 20 * time.Millisecond}
 	w.lay()
 	for name, i := range worldPods {
 		w.pod(name, i)
@@ -211,7 +211,7 @@ func (w *world) settled() {
 		for i := range api.Items {
 			p, err := w.enforcer.policies.NetworkPolicies(api.Items[i].Namespace).Get(api.Items[i].Name)
 			if err != nil || compile(p).text != compile(&api.Items[i]).text {
-				return fmt.Errorf("%s is old: %w", api.Items[i].Name, err)
+				return fmt.Errorf("%s is old: %v", api.Items[i].Name, err)
 			}
 		}
 		return nil

@@ -61,7 +61,7 @@ func New(config Config, deps Deps) (*Enforcer, error) {
 		informers: map[string]cache.SharedIndexInformer{
 			"policy": policies.Informer(), "pod": core.Pods().Informer(), "namespace": core.Namespaces().Informer(),
 		},
-		kernel: newKernel(config.Table, config.families()), book: NewBook(config.NodeName, config.families()),
+		kernel: newKernel(config.Table, config.Link, config.families()), book: NewBook(config.NodeName, config.families()),
 		dirty: newQueue(), metrics: measures, ready: make(chan struct{}), admitted: map[Name]admitted{},
 	}, nil
 }

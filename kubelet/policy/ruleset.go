@@ -13,6 +13,8 @@ const (
 	Ingress nft.SetName = "ingress" // address of an isolated pod -> chain of what it may receive
 	Egress  nft.SetName = "egress"  // address of an isolated pod -> chain of what it may send
 	Self    nft.SetName = "self"    // address of an isolated pod, same address
+
+	LinkLocal nft.SetName = "link-local" // prefixes: addresses that no policy is about
 )
 
 // The prefixes of the names of sets that come and go.
@@ -29,17 +31,24 @@ func baseSets() []nft.Set {
 		{Name: Ingress, Fields: []nft.Field{nft.DstAddr}, Verdict: true},
 		{Name: Egress, Fields: []nft.Field{nft.SrcAddr}, Verdict: true},
 		{Name: Self, Fields: []nft.Field{nft.SrcAddr, nft.DstAddr}},
+		{Name: LinkLocal, Fields: []nft.Field{nft.SrcAddr}, Interval: true},
 	}
 }
+
+// linkLocal is the content of LinkLocal. IPv4's link-local addresses aren't the pods' by themselves.
+func linkLocal() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("fe80::/10")} }
 
 // ranged tells the sets whose keys are ranges.
 func ranged(name nft.SetName) bool { return strings.HasPrefix(string(name), portsPrefix) }
 
-// forward is the chain that every forwarded packet meets.
-func forward(f nft.Family) nft.Chain {
+// forward is the chain that every forwarded packet meets. link is the pods' bridge, if there is one.
+func forward(f nft.Family, link string) nft.Chain {
 	rules := []nft.Rule{{nft.Is{Cond: nft.Known}, nft.End{Kind: nft.Accept}}}
 	if f == nft.IPv6 {
 		rules = append(rules, nft.Rule{nft.Is{Cond: nft.Neighbour}, nft.End{Kind: nft.Accept}})
+	}
+	if f == nft.IPv6 && link != "" {
+		rules = append(rules, nft.Rule{nft.From{Link: link}, nft.Match{Fields: []nft.Field{nft.SrcAddr}, Set: LinkLocal}, nft.End{Kind: nft.Drop}})
 	}
 	return nft.Chain{Name: "forward", Hook: nft.Forward, Rules: append(rules,
 		nft.Rule{nft.Match{Fields: []nft.Field{nft.SrcAddr, nft.DstAddr}, Set: Self}, nft.End{Kind: nft.Accept}},

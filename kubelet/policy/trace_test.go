@@ -38,7 +38,8 @@ var families = []nft.Family{nft.IPv4, nft.IPv6}
 func newTracer(f nft.Family, content Changes) *nfttest.Tracer {
 	t := nfttest.New(f)
 	t.Ranged = ranged
-	t.AddChains(forward(f))
+	t.AddChains(forward(f, "br"))
+	t.Prefixes[LinkLocal] = linkLocal()
 	t.AddChains(content.AddedChains[f]...)
 	for _, s := range content.AddedSets[f] {
 		if strings.HasPrefix(string(s.Name), blocksPrefix) {
@@ -190,6 +191,12 @@ func TestKnownConnections(t *testing.T) {
 		}
 	}
 	p := nfttest.Packet{Src: addr("far"), Dst: addr("web"), Proto: unix.IPPROTO_ICMPV6, ICMPType: 135}
+	for link, want := range map[string]nft.VerdictKind{"br": nft.Drop, "other": 0} {
+		local := nfttest.Packet{Src: netip.MustParseAddr("fe80::1"), Dst: netip.MustParseAddr("fe80::2"), Proto: unix.IPPROTO_TCP, Link: link}
+		if got := newTracer(nft.IPv6, content).Send(local).Chain("forward"); got != want {
+			t.Errorf("between link-local addresses on %s: %v", link, got)
+		}
+	}
 	if newTracer(nft.IPv4, content).Send(p).Chain("forward") != nft.Drop {
 		t.Error("IPv4 has no neighbour discovery to let through")
 	}

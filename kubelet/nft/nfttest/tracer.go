@@ -17,6 +17,7 @@ type Packet struct {
 	Proto    uint8
 	Port     uint16
 	Known    bool
+	Link     string // by which it came in
 	ICMPType uint8
 }
 
@@ -104,6 +105,8 @@ func (w *Walk) statement(s nft.Statement) (end nft.VerdictKind, on bool) {
 		return 0, w.in(s.Set, w.fields(s.Fields, 0)) != s.Not
 	case nft.Is:
 		return 0, w.is(s.Cond) != s.Not
+	case nft.From:
+		return 0, w.Link == s.Link
 	case nft.Branch:
 		return w.branch(s), false
 	case nft.Choose:
