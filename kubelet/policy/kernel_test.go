@@ -259,7 +259,7 @@ func (w *world) check(what, connections string) {
 		words := strings.Fields(connection)
 		from, to := w.ends[words[0]], w.address(words[2], words[4])
 		w.eventually(what+": "+connection, func() error {
-			conn, err := dial(from, words[3], to)
+			conn, err := dial(from, words[3], to, unanswered)
 			if conn != nil {
 				defer func() { _ = conn.Close() }()
 			}
