@@ -156,7 +156,7 @@ func (b *Book) isolate(at Name) {
 // isolation answers the pod's elements and, for each that leads to one, the chain: the first len(chains) elements do.
 func (b *Book) isolation(at Name, p *pod) (plan []Element, chains []Chain) {
 	held := b.held(at)
-	for _, d := range directions {
+	for d := range directions {
 		isolated := false
 		var allows []allow
 		for _, policy := range b.policies[at.Namespace] {

@@ -20,10 +20,8 @@ type direction uint8
 const (
 	ingress direction = iota
 	egress
+	directions // how many there are
 )
-
-// directions lists both.
-var directions = [...]direction{ingress, egress}
 
 // peer is the field of a packet that has the other side's address.
 func (d direction) peer() nft.Field {
@@ -40,8 +38,8 @@ func (d direction) prefix() string { return [...]string{ingress: "in-", egress: 
 type policy struct {
 	namespace string
 	pods      labels.Selector
-	isolates  [len(directions)]bool
-	allows    [len(directions)][]allow
+	isolates  [directions]bool
+	allows    [directions][]allow
 	text      string // the same for policies that mean the same
 }
 
@@ -87,7 +85,7 @@ func (p *policy) selects(namespace string, pod labels.Set) bool {
 
 func (p *policy) describe() string {
 	parts := []string{p.pods.String()}
-	for _, d := range directions {
+	for d := range directions {
 		if !p.isolates[d] {
 			continue
 		}

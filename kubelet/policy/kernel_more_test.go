@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -187,7 +188,7 @@ func TestKernelLinkLocal(t *testing.T) {
 			}
 			addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
 			if err != nil || len(addrs) == 0 || addrs[0].Flags&unix.IFA_F_TENTATIVE != 0 {
-				return fmt.Errorf("not yet: %v", err)
+				return errors.Join(errors.New("not yet"), err)
 			}
 			at = "[" + addrs[0].IP.String() + "%eth0]:80"
 			return nil

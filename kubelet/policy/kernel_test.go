@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -211,7 +212,7 @@ func (w *world) settled() {
 		for i := range api.Items {
 			p, err := w.enforcer.policies.NetworkPolicies(api.Items[i].Namespace).Get(api.Items[i].Name)
 			if err != nil || compile(p).text != compile(&api.Items[i]).text {
-				return fmt.Errorf("%s is old: %v", api.Items[i].Name, err)
+				return errors.Join(fmt.Errorf("%s is old", api.Items[i].Name), err)
 			}
 		}
 		return nil
@@ -265,7 +266,7 @@ func (w *world) check(what, connections string) {
 			}
 			switch {
 			case deny && err == nil:
-				return fmt.Errorf("got through")
+				return errors.New("got through")
 			case !deny:
 				return err
 			}
