@@ -25,7 +25,7 @@ const (
 	busyRoomShare = 16
 	// mostPercent bounds that room by what is alive: more would hardly make marking rarer, and what stays would lie
 	// scattered over it for good.
-	mostPercent = 400
+	mostPercent = 300
 	// collectEvery is how much time is meant to lie between two collections.
 	collectEvery = 30 * time.Second
 	// shortest is the least time that a rate is taken over: a collection that
