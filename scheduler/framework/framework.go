@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-
-	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Enabled is a plugin of a profile with the weight of its score.
@@ -22,6 +20,7 @@ type Nominator interface {
 // Framework runs the plugins of one profile in their order. The scheduling loop alone calls PreFilter, Filter..., Score
 // and Reserve; the binding calls come from many goroutines.
 type Framework struct {
+	name      string
 	nominator Nominator
 	order     QueueSort
 	enqueue   []PreEnqueue
@@ -58,83 +57,13 @@ type scorer struct {
 	weight    int64
 }
 
-// New makes a framework of the plugins, in order.
+// New makes a framework of plugins that work at all extension points they have, in order.
 func New(plugins []Enabled, nominator Nominator) (*Framework, error) {
-	f := &Framework{nominator: nominator, events: map[string][]ClusterEventWithHint{}}
-	names := sets.New[string]()
-	for _, e := range plugins {
-		if names.Has(e.Plugin.Name()) {
-			return nil, fmt.Errorf("plugin %s is enabled twice", e.Plugin.Name())
-		}
-		names.Insert(e.Plugin.Name())
-		f.addFiltering(e.Plugin)
-		f.addScoring(e)
-		f.addBinding(e.Plugin)
-	}
-	switch {
-	case f.order == nil:
-		return nil, fmt.Errorf("no QueueSort plugin is enabled")
-	case len(f.bind) == 0:
-		return nil, fmt.Errorf("no Bind plugin is enabled")
-	case len(f.filters) > 64 || len(f.scorers) > 64:
-		return nil, fmt.Errorf("more than 64 Filter or Score plugins are enabled")
-	}
-	return f, nil
+	return NewProfile(Profile{Plugins: Everywhere(plugins)}, nominator)
 }
 
-func (f *Framework) addFiltering(p Plugin) {
-	if q, ok := p.(QueueSort); ok && f.order == nil {
-		f.order = q
-	}
-	if q, ok := p.(PreEnqueue); ok {
-		f.enqueue = append(f.enqueue, q)
-	}
-	filter := -1
-	if q, ok := p.(Filter); ok {
-		filter = len(f.filters)
-		f.filters = append(f.filters, q)
-	}
-	if q, ok := p.(PreFilter); ok {
-		extensions, _ := p.(PreFilterExtensions)
-		f.pre = append(f.pre, preFilter{q, extensions, filter})
-	}
-	if q, ok := p.(PostFilter); ok {
-		f.postFilt = append(f.postFilt, q)
-	}
-	if q, ok := p.(EnqueueExtensions); ok {
-		f.events[p.Name()] = q.EventsToRegister()
-	}
-}
-
-func (f *Framework) addScoring(e Enabled) {
-	score := -1
-	if q, ok := e.Plugin.(Score); ok && e.Weight > 0 {
-		score = len(f.scorers)
-		normalize, _ := e.Plugin.(NormalizeScore)
-		f.scorers = append(f.scorers, scorer{q, normalize, e.Weight})
-	}
-	if q, ok := e.Plugin.(PreScore); ok && score >= 0 {
-		f.preScore = append(f.preScore, preScore{q, score})
-	}
-}
-
-func (f *Framework) addBinding(p Plugin) {
-	if q, ok := p.(Reserve); ok {
-		f.reserve = append(f.reserve, q)
-	}
-	if q, ok := p.(Permit); ok {
-		f.permit = append(f.permit, q)
-	}
-	if q, ok := p.(PreBind); ok {
-		f.preBind = append(f.preBind, q)
-	}
-	if q, ok := p.(Bind); ok {
-		f.bind = append(f.bind, q)
-	}
-	if q, ok := p.(PostBind); ok {
-		f.postBind = append(f.postBind, q)
-	}
-}
+// Name answers the scheduler name of the pods the framework serves.
+func (f *Framework) Name() string { return f.name }
 
 // Less orders the active queue.
 func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }

@@ -32,7 +32,9 @@ func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]N
 	for _, p := range f.preScore {
 		switch s := p.PreScore.PreScore(ctx, c, nodes); {
 		case s.IsSkip():
-			c.noScore |= 1 << p.score
+			if p.score >= 0 {
+				c.noScore |= 1 << p.score
+			}
 		case !s.IsSuccess():
 			return nil, s.WithPlugin(p.Name())
 		}
