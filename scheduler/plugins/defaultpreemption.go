@@ -14,15 +14,20 @@ import (
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
+	"k8s.io/utils/ptr"
 
 	"skiff/scheduler/framework"
 )
 
-// How many candidate nodes are tried in full: a tenth, but at least a hundred.
+// How many candidate nodes are tried in full by default: a tenth, but at least a hundred.
 const (
-	minCandidatePercent = 10
-	minCandidates       = 100
+	defaultCandidatePercent = 10
+	defaultCandidates       = 100
 )
+
+// pruneAbove is how many preemptors are remembered before those whose victims are gone are forgotten.
+const pruneAbove = 100
 
 // Background runs work under the scheduler's context and joins it at the end.
 type Background interface {
@@ -54,15 +59,23 @@ type DefaultPreemption struct {
 	nominations Nominations
 	observer    PreemptionObserver
 	noVictims   *framework.Status
+	// candidatePercent and candidatesAtLeast are how many nodes that could be helped are tried in full.
+	candidatePercent, candidatesAtLeast int
 
 	mu sync.Mutex
 	// victims are, by preemptor, the pods told to go, until they are gone.
 	victims map[types.UID][]*corev1.Pod
 }
 
-// NewDefaultPreemption makes the plugin.
-func NewDefaultPreemption(d Deps) *DefaultPreemption {
+// NewDefaultPreemption makes the plugin; nil arguments mean upstream's defaults.
+func NewDefaultPreemption(d Deps, args *schedv1.DefaultPreemptionArgs) *DefaultPreemption {
+	if args == nil {
+		args = &schedv1.DefaultPreemptionArgs{}
+	}
 	return &DefaultPreemption{
+		candidatePercent:  int(ptr.Deref(args.MinCandidateNodesPercentage, defaultCandidatePercent)),
+		candidatesAtLeast: int(ptr.Deref(args.MinCandidateNodesAbsolute, defaultCandidates)),
+
 		client:      d.Client,
 		pods:        d.Informers.Core().V1().Pods().Lister(),
 		budgets:     d.Informers.Policy().V1().PodDisruptionBudgets().Lister(),
@@ -182,7 +195,7 @@ func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, 
 	if len(nodes) == 0 {
 		return nil, failed
 	}
-	enough := max(len(nodes)*minCandidatePercent/100, minCandidates)
+	enough := max(len(nodes)*p.candidatePercent/100, p.candidatesAtLeast)
 	var found []candidate
 	offset := rand.IntN(len(nodes))
 	for i := range nodes {
@@ -279,7 +292,7 @@ func (p *DefaultPreemption) evict(preemptor *framework.PodInfo, best candidate) 
 
 // prune forgets preemptors that are gone.
 func (p *DefaultPreemption) prune() {
-	if len(p.victims) < minCandidates {
+	if len(p.victims) < pruneAbove {
 		return
 	}
 	for uid, victims := range p.victims {

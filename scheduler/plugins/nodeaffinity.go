@@ -2,22 +2,49 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
-// NodeAffinity serves nodeSelector and required and preferred node affinity.
-type NodeAffinity struct{ mismatch, conflict *framework.Status }
+// NodeAffinity serves nodeSelector and required and preferred node affinity, the pod's own and one that a profile adds to
+// all its pods.
+type NodeAffinity struct {
+	mismatch, conflict, enforced *framework.Status
+	addedRequired                *nodeaffinity.NodeSelector
+	addedPreferred               *nodeaffinity.PreferredSchedulingTerms
+}
 
-// NewNodeAffinity makes the plugin.
-func NewNodeAffinity() NodeAffinity {
+// NewNodeAffinity makes the plugin; nil arguments add nothing. It fails when the added affinity can't be parsed.
+func NewNodeAffinity(args *schedv1.NodeAffinityArgs) (NodeAffinity, error) {
+	p := newNodeAffinity()
+	if args == nil || args.AddedAffinity == nil {
+		return p, nil
+	}
+	var err error
+	if required := args.AddedAffinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+		if p.addedRequired, err = nodeaffinity.NewNodeSelector(required); err != nil {
+			return p, fmt.Errorf("parsing addedAffinity.requiredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	if preferred := args.AddedAffinity.PreferredDuringSchedulingIgnoredDuringExecution; len(preferred) > 0 {
+		if p.addedPreferred, err = nodeaffinity.NewPreferredSchedulingTerms(preferred); err != nil {
+			return p, fmt.Errorf("parsing addedAffinity.preferredDuringSchedulingIgnoredDuringExecution: %w", err)
+		}
+	}
+	return p, nil
+}
+
+func newNodeAffinity() NodeAffinity {
 	const name = "NodeAffinity"
 	return NodeAffinity{
+		enforced: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match scheduler-enforced node affinity"),
 		mismatch: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match Pod's node affinity/selector"),
 		conflict: rejection(name, framework.UnschedulableAndUnresolvable, "pod affinity terms conflict"),
 	}
@@ -45,7 +72,7 @@ const preferredKey = "NodeAffinity/preferred"
 // PreFilter parses the terms once and narrows the nodes when every term names nodes by metadata.name.
 func (p NodeAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	required := requiredTerms(c.Pod.Pod)
-	if required == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 {
+	if required == nil && p.addedRequired == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	c.Write(p.Name(), requiredAffinity{nodeaffinity.GetRequiredNodeAffinity(c.Pod.Pod)})
@@ -91,6 +118,9 @@ func namedNodes(term *corev1.NodeSelectorTerm) sets.Set[string] {
 
 // Filter matches the required terms; one that can't be parsed matches nothing.
 func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
+	if p.addedRequired != nil && !p.addedRequired.Match(node.Node) {
+		return p.enforced
+	}
 	if match, err := framework.State[requiredAffinity](c, p.Name()).Match(node.Node); err != nil || !match {
 		return p.mismatch
 	}
@@ -98,10 +128,13 @@ func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framew
 }
 
 // PreScore parses the preferred terms.
-func (NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
+func (p NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
 	a := c.Pod.Pod.Spec.Affinity
 	if a == nil || a.NodeAffinity == nil || len(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
-		return framework.NewStatus(framework.Skip)
+		if p.addedPreferred == nil {
+			return framework.NewStatus(framework.Skip)
+		}
+		return nil
 	}
 	terms, err := nodeaffinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 	if err != nil {
@@ -112,8 +145,15 @@ func (NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framewo
 }
 
 // Score sums the weights of the matching preferred terms.
-func (NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	return framework.State[preferredAffinity](c, preferredKey).Score(node.Node), nil
+func (p NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
+	var sum int64
+	if own := framework.State[preferredAffinity](c, preferredKey); own.PreferredSchedulingTerms != nil {
+		sum = own.Score(node.Node)
+	}
+	if p.addedPreferred != nil {
+		sum += p.addedPreferred.Score(node.Node)
+	}
+	return sum, nil
 }
 
 // NormalizeScore scales to the best node.
@@ -123,12 +163,15 @@ func (NodeAffinity) NormalizeScore(_ context.Context, _ *framework.Cycle, scores
 }
 
 // EventsToRegister waits for nodes that match.
-func (NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
+func (p NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{
 		on(framework.Node, framework.Add|framework.UpdateNodeLabel, func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
 			node, ok := change.New.(*corev1.Node)
 			if !ok {
 				return framework.Queue
+			}
+			if p.addedRequired != nil && !p.addedRequired.Match(node) {
+				return framework.QueueSkip
 			}
 			match, err := nodeaffinity.GetRequiredNodeAffinity(pod.Pod).Match(node)
 			return queueIf(match || err != nil)

@@ -3,24 +3,39 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
-// NodeResourcesFit keeps pods off nodes without enough left of what they request, and prefers the least allocated node.
-type NodeResourcesFit struct{}
+// NodeResourcesFit keeps pods off nodes without enough left of what they request, and scores nodes by how much of their
+// resources is used.
+type NodeResourcesFit struct {
+	ignored, ignoredGroups sets.Set[string]
+	strategy               scoringStrategy
+}
 
-// NewNodeResourcesFit makes the plugin.
-func NewNodeResourcesFit() NodeResourcesFit { return NodeResourcesFit{} }
+// NewNodeResourcesFit makes the plugin; nil arguments prefer the node with the most CPU and memory left.
+func NewNodeResourcesFit(args *schedv1.NodeResourcesFitArgs) NodeResourcesFit {
+	if args == nil {
+		args = &schedv1.NodeResourcesFitArgs{}
+	}
+	return NodeResourcesFit{
+		ignored: sets.New(args.IgnoredResources...), ignoredGroups: sets.New(args.IgnoredResourceGroups...),
+		strategy: newScoringStrategy(args.ScoringStrategy),
+	}
+}
 
 // Name implements framework.Plugin.
 func (NodeResourcesFit) Name() string { return "NodeResourcesFit" }
 
 // Filter names everything the node lacks. A request above the node's whole capacity can't be helped by preemption.
 func (p NodeResourcesFit) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
-	reasons, unresolvable := insufficient(c.Pod.Requests, node)
+	reasons, unresolvable := p.insufficient(c.Pod.Requests, node)
 	if len(reasons) == 0 {
 		return nil
 	}
@@ -31,7 +46,7 @@ func (p NodeResourcesFit) Filter(_ context.Context, c *framework.Cycle, node *fr
 	return framework.NewStatus(code, reasons...).WithPlugin(p.Name())
 }
 
-func insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []string, unresolvable bool) {
+func (p NodeResourcesFit) insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []string, unresolvable bool) {
 	if len(node.Pods)+1 > node.Allocatable.AllowedPods {
 		reasons = append(reasons, "Too many pods")
 	}
@@ -45,36 +60,29 @@ func insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []
 	lacks(want.Memory, node.Allocatable.Memory, node.Requested.Memory, "Insufficient memory")
 	lacks(want.EphemeralStorage, node.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage, "Insufficient ephemeral-storage")
 	for name, request := range want.Scalar {
-		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] {
+		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] && !p.ignores(name) {
 			lacks(request, node.Allocatable.Scalar[name], node.Requested.Scalar[name], fmt.Sprintf("Insufficient %s", name))
 		}
 	}
 	return reasons, unresolvable
 }
 
-// Score is the mean of the free shares of CPU and memory after placing the pod, where containers without requests count
-// with defaults.
-func (NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	var sum, weights int64
-	leastAllocated := func(requested, capacity int64) {
-		if capacity == 0 {
-			return
-		}
-		weights++
-		if requested <= capacity {
-			sum += (capacity - requested) * framework.MaxNodeScore / capacity
-		}
+// ignores reports an extended resource that something else looks after; a group is what stands before its slash.
+func (p NodeResourcesFit) ignores(name corev1.ResourceName) bool {
+	if len(p.ignored)+len(p.ignoredGroups) == 0 || !framework.IsExtendedResource(name) {
+		return false
 	}
-	leastAllocated(node.NonZeroCPU+c.Pod.NonZeroCPU, node.Allocatable.MilliCPU)
-	leastAllocated(node.NonZeroMemory+c.Pod.NonZeroMemory, node.Allocatable.Memory)
-	if weights == 0 {
-		return 0, nil
-	}
-	return sum / weights, nil
+	group, _, _ := strings.Cut(string(name), "/")
+	return p.ignored.Has(string(name)) || p.ignoredGroups.Has(group)
+}
+
+// Score rates the node as it would be used with the pod, where containers without requests count with defaults.
+func (p NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
+	return p.strategy.score(c.Pod, node), nil
 }
 
 // EventsToRegister waits for pods to leave or shrink, for nodes that have room, and for the pod itself to shrink.
-func (NodeResourcesFit) EventsToRegister() []framework.ClusterEventWithHint {
+func (p NodeResourcesFit) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{
 		on(framework.AssignedPod, framework.Delete|framework.UpdatePodScaleDown, nil),
 		on(framework.TargetPod, framework.UpdatePodScaleDown, nil),
@@ -84,7 +92,7 @@ func (NodeResourcesFit) EventsToRegister() []framework.ClusterEventWithHint {
 				return framework.Queue
 			}
 			empty := &framework.NodeInfo{}
-			reasons, _ := insufficient(pod.Requests, empty.WithNode(node))
+			reasons, _ := p.insufficient(pod.Requests, empty.WithNode(node))
 			return queueIf(len(reasons) == 0)
 		}),
 	}

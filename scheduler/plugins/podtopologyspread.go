@@ -12,23 +12,24 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
 // PodTopologySpread spreads matching pods over domains of nodes. Pods without constraints that belong to a service or
-// controller get upstream's soft defaults over hosts and zones.
+// controller get defaults: upstream's soft ones over hosts and zones, or those of the plugin's arguments.
 type PodTopologySpread struct {
 	defaults        defaultSpread
 	skewed, keyless *framework.Status
 }
 
-// NewPodTopologySpread makes the plugin.
-func NewPodTopologySpread(d Deps) *PodTopologySpread {
+// NewPodTopologySpread makes the plugin; nil arguments mean upstream's soft defaults.
+func NewPodTopologySpread(d Deps, args *schedv1.PodTopologySpreadArgs) *PodTopologySpread {
 	const name = "PodTopologySpread"
 	const reason = "node(s) didn't match pod topology spread constraints"
 	return &PodTopologySpread{
-		defaults: newDefaultSpread(d.Informers),
+		defaults: newDefaultSpread(d.Informers, args),
 		skewed:   rejection(name, framework.Unschedulable, reason),
 		keyless:  rejection(name, framework.UnschedulableAndUnresolvable, reason+" (missing required label)"),
 	}
@@ -45,11 +46,19 @@ type spread struct {
 	honorAffinity, honorTaint bool
 }
 
+// spreads answers the constraints of one kind of action that bind the pod: its own, or the defaults when it has none.
+func (p *PodTopologySpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+	if len(pod.Spec.TopologySpreadConstraints) > 0 {
+		return parseSpreads(pod, pod.Spec.TopologySpreadConstraints, action)
+	}
+	return p.defaults.spreads(pod, action)
+}
+
 // parseSpreads parses the constraints of one kind of action.
-func parseSpreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+func parseSpreads(pod *corev1.Pod, constraints []corev1.TopologySpreadConstraint, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
 	var spreads []spread
-	for i := range pod.Spec.TopologySpreadConstraints {
-		c := &pod.Spec.TopologySpreadConstraints[i]
+	for i := range constraints {
+		c := &constraints[i]
 		if c.WhenUnsatisfiable != action {
 			continue
 		}
@@ -137,7 +146,7 @@ func (s *spreadState) settle(i int) {
 // PreFilter counts the matching pods of every domain.
 func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	pod := c.Pod.Pod
-	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
+	spreads, err := p.spreads(pod, corev1.DoNotSchedule)
 	if err != nil {
 		return nil, framework.AsStatus(err)
 	}
@@ -236,11 +245,11 @@ func (p *PodTopologySpread) shift(ctx context.Context, c *framework.Cycle, pod *
 }
 
 // EventsToRegister waits for pods the constraints count, and for nodes.
-func (*PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint {
+func (p *PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint {
 	counted := func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
 		for _, object := range []any{change.Old, change.New} {
 			other, ok := object.(*corev1.Pod)
-			if ok && other.Namespace == pod.Pod.Namespace && anySpreadSelects(pod.Pod, other) {
+			if ok && other.Namespace == pod.Pod.Namespace && p.anySpreadSelects(pod.Pod, other) {
 				return framework.Queue
 			}
 		}
@@ -253,7 +262,7 @@ func (*PodTopologySpread) EventsToRegister() []framework.ClusterEventWithHint {
 	}
 }
 
-func anySpreadSelects(pod, other *corev1.Pod) bool {
-	spreads, err := parseSpreads(pod, corev1.DoNotSchedule)
+func (p *PodTopologySpread) anySpreadSelects(pod, other *corev1.Pod) bool {
+	spreads, err := p.spreads(pod, corev1.DoNotSchedule)
 	return err != nil || slices.ContainsFunc(spreads, func(s spread) bool { return s.selector.Matches(labels.Set(other.Labels)) })
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // spreadSelector is the constraint's selector narrowed to the pod's own values of its matchLabelKeys.
@@ -33,16 +34,33 @@ func spreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) (labels
 	return selector, nil
 }
 
-// defaultSpread finds the soft constraints of pods that name none.
+// systemSpread are upstream's constraints of pods that name none: hosts with a skew of 3, zones with a skew of 5.
+func systemSpread() []corev1.TopologySpreadConstraint {
+	return []corev1.TopologySpreadConstraint{
+		{TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: 3},
+		{TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: 5},
+	}
+}
+
+// defaultSpread finds the constraints of pods that name none.
 type defaultSpread struct {
+	constraints []corev1.TopologySpreadConstraint
+	// system says that the constraints are upstream's: nodes needn't carry all their labels then.
+	system   bool
 	services corelisters.ServiceLister
 	rcs      corelisters.ReplicationControllerLister
 	rss      appslisters.ReplicaSetLister
 	sss      appslisters.StatefulSetLister
 }
 
-func newDefaultSpread(f informers.SharedInformerFactory) defaultSpread {
+func newDefaultSpread(f informers.SharedInformerFactory, args *schedv1.PodTopologySpreadArgs) defaultSpread {
+	constraints, system := systemSpread(), true
+	if args != nil && args.DefaultingType == schedv1.ListDefaulting {
+		constraints, system = args.DefaultConstraints, false
+	}
 	return defaultSpread{
+		constraints: constraints, system: system,
+
 		services: f.Core().V1().Services().Lister(),
 		rcs:      f.Core().V1().ReplicationControllers().Lister(),
 		rss:      f.Apps().V1().ReplicaSets().Lister(),
@@ -50,21 +68,24 @@ func newDefaultSpread(f informers.SharedInformerFactory) defaultSpread {
 	}
 }
 
-// spreads answers upstream's system defaults: hosts with a skew of 3, zones with a skew of 5, for pods that a service or
-// a controller selects.
-func (d defaultSpread) spreads(pod *corev1.Pod) ([]spread, error) {
+// spreads answers the constraints of one kind of action, for pods that a service or a controller selects.
+func (d *defaultSpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+	spreads, err := parseSpreads(pod, d.constraints, action)
+	if err != nil || len(spreads) == 0 {
+		return nil, err
+	}
 	selector, err := d.selector(pod)
 	if err != nil || selector.Empty() {
 		return nil, err
 	}
-	return []spread{
-		{maxSkew: 3, minDomains: 1, key: corev1.LabelHostname, selector: selector, honorAffinity: true},
-		{maxSkew: 5, minDomains: 1, key: corev1.LabelTopologyZone, selector: selector, honorAffinity: true},
-	}, nil
+	for i := range spreads {
+		spreads[i].selector = selector
+	}
+	return spreads, nil
 }
 
 // selector joins the selectors of the pod's services and of its controller.
-func (d defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
+func (d *defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
 	set := labels.Set{}
 	services, err := d.services.Services(pod.Namespace).List(labels.Everything())
 	if err != nil {
@@ -95,7 +116,7 @@ func (d defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
 	return selector.Add(requirements...), nil
 }
 
-func (d defaultSpread) ownerSelector(namespace string, owner *metav1.OwnerReference) (*metav1.LabelSelector, labels.Set, error) {
+func (d *defaultSpread) ownerSelector(namespace string, owner *metav1.OwnerReference) (*metav1.LabelSelector, labels.Set, error) {
 	var selector *metav1.LabelSelector
 	var set labels.Set
 	var err error

@@ -29,14 +29,9 @@ func (s *spreadScore) Clone() framework.StateData { return s }
 // PreScore counts the matching pods of the feasible nodes' domains.
 func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo) *framework.Status {
 	pod := c.Pod.Pod
-	s := &spreadScore{strict: len(pod.Spec.TopologySpreadConstraints) > 0}
+	s := &spreadScore{strict: len(pod.Spec.TopologySpreadConstraints) > 0 || !p.defaults.system}
 	var err error
-	if s.strict {
-		s.spreads, err = parseSpreads(pod, corev1.ScheduleAnyway)
-	} else {
-		s.spreads, err = p.defaults.spreads(pod)
-	}
-	if err != nil {
+	if s.spreads, err = p.spreads(pod, corev1.ScheduleAnyway); err != nil {
 		return framework.AsStatus(err)
 	}
 	if len(s.spreads) == 0 {
