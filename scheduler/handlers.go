@@ -107,7 +107,7 @@ func ended(pod *corev1.Pod) bool {
 
 // waiting: the pod wants a node from this scheduler.
 func (s *Scheduler) waiting(pod *corev1.Pod) bool {
-	return pod.Spec.NodeName == "" && !ended(pod) && pod.Spec.SchedulerName == s.cfg.Name
+	return pod.Spec.NodeName == "" && !ended(pod) && s.profiles.of(pod) != nil
 }
 
 // podChanged brings cache and queue in line with what the API says of the pod now.

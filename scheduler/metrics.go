@@ -13,7 +13,6 @@ const subsystem = "scheduler"
 
 // schedulerMetrics are the metrics, under upstream's names.
 type schedulerMetrics struct {
-	profile                        string
 	attempts                       *metrics.CounterVec
 	attemptDuration, sliDuration   *metrics.HistogramVec
 	algorithm, podAttempts, victim *metrics.Histogram
@@ -24,9 +23,8 @@ type schedulerMetrics struct {
 	registry                       metrics.KubeRegistry
 }
 
-func newMetrics(profile string, s *Scheduler) *schedulerMetrics {
+func newMetrics(s *Scheduler) *schedulerMetrics {
 	return &schedulerMetrics{
-		profile:         profile,
 		attempts:        counterVec("schedule_attempts_total", "Number of attempts to schedule pods, by the result. 'unschedulable' means a pod could not be scheduled, while 'error' means an internal scheduler problem.", "result", "profile"),
 		attemptDuration: histogramVec("scheduling_attempt_duration_seconds", "Scheduling attempt latency in seconds (scheduling algorithm + binding)", metrics.ExponentialBuckets(0.001, 2, 15), "result", "profile"),
 		sliDuration:     histogramVec("pod_scheduling_sli_duration_seconds", "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might involve multiple scheduling attempts.", metrics.ExponentialBuckets(0.01, 2, 20), "attempts"),
@@ -92,8 +90,9 @@ func (m *schedulerMetrics) Preempted(victims int) {
 }
 
 func (m *schedulerMetrics) scheduled(a *attempt) {
-	m.attempts.WithLabelValues("scheduled", m.profile).Inc()
-	m.attemptDuration.WithLabelValues("scheduled", m.profile).Observe(time.Since(a.start).Seconds())
+	profile := a.profile.Name()
+	m.attempts.WithLabelValues("scheduled", profile).Inc()
+	m.attemptDuration.WithLabelValues("scheduled", profile).Observe(time.Since(a.start).Seconds())
 	m.podAttempts.Observe(float64(a.queued.Attempts))
 	attempts := "15+"
 	if a.queued.Attempts < 15 {
@@ -102,13 +101,13 @@ func (m *schedulerMetrics) scheduled(a *attempt) {
 	m.sliDuration.WithLabelValues(attempts).Observe(time.Since(a.queued.InitialAttempt).Seconds())
 }
 
-func (m *schedulerMetrics) failed(reason string, took time.Duration) {
+func (m *schedulerMetrics) failed(profile, reason string, took time.Duration) {
 	result := "error"
 	if reason == corev1.PodReasonUnschedulable {
 		result = "unschedulable"
 	}
-	m.attempts.WithLabelValues(result, m.profile).Inc()
-	m.attemptDuration.WithLabelValues(result, m.profile).Observe(took.Seconds())
+	m.attempts.WithLabelValues(result, profile).Inc()
+	m.attemptDuration.WithLabelValues(result, profile).Observe(took.Seconds())
 }
 
 // stateCollector reads queue and cache when metrics are asked for, so that keeping these gauges costs nothing otherwise.

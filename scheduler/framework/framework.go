@@ -65,6 +65,9 @@ func New(plugins []Enabled, nominator Nominator) (*Framework, error) {
 // Name answers the scheduler name of the pods the framework serves.
 func (f *Framework) Name() string { return f.name }
 
+// Scores reports whether any plugin tells nodes that fit apart.
+func (f *Framework) Scores() bool { return len(f.scorers) > 0 }
+
 // Less orders the active queue.
 func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }
 

@@ -12,9 +12,12 @@ import (
 // parallelFrom is the number of nodes below which splitting the work costs more than it saves.
 const parallelFrom = 64
 
+// DefaultParallelism is how many goroutines share the work on one pod at most.
+const DefaultParallelism = 16
+
 // Parallel calls fn on consecutive ranges that together cover 0..n, and returns when all have ended.
-func Parallel(n int, fn func(from, to int)) {
-	workers := min(runtime.GOMAXPROCS(0), 16, n/(parallelFrom/2))
+func (c *Cycle) Parallel(n int, fn func(from, to int)) {
+	workers := min(runtime.GOMAXPROCS(0), c.Parallelism, n/(parallelFrom/2))
 	if workers < 2 {
 		fn(0, n)
 		return
@@ -79,7 +82,7 @@ func (f *Framework) activeScorers(c *Cycle) []scorer {
 // scoreAll fills raw, one run of len(nodes) after the other per scorer.
 func scoreAll(ctx context.Context, c *Cycle, active []scorer, nodes []*NodeInfo, raw []NodeScore) *Status {
 	var failed atomic.Pointer[Status]
-	Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		for k, p := range active {
 			for i := from; i < to; i++ {
 				score, s := p.Score.Score(ctx, c, nodes[i])

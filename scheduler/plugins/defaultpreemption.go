@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 
@@ -58,6 +59,7 @@ type DefaultPreemption struct {
 	background  Background
 	nominations Nominations
 	observer    PreemptionObserver
+	extenders   []PreemptionExtender
 	noVictims   *framework.Status
 	// candidatePercent and candidatesAtLeast are how many nodes that could be helped are tried in full.
 	candidatePercent, candidatesAtLeast int
@@ -83,6 +85,7 @@ func NewDefaultPreemption(d Deps, args *schedv1.DefaultPreemptionArgs) *DefaultP
 		background:  d.Background,
 		nominations: d.Nominations,
 		observer:    d.Observer,
+		extenders:   d.Extenders,
 		noVictims: rejection("DefaultPreemption", framework.UnschedulableAndUnresolvable,
 			"No preemption victims found for incoming pod"),
 		victims: map[types.UID][]*corev1.Pod{},
@@ -106,6 +109,12 @@ func (p *DefaultPreemption) PostFilter(ctx context.Context, c *framework.Cycle, 
 		failed.SetAbsent(framework.NewStatus(framework.UnschedulableAndUnresolvable, "Preemption is not helpful for scheduling"))
 		explain := framework.FitError{NumAllNodes: len(c.Snapshot.Nodes()), Diagnosis: framework.Diagnosis{Nodes: failed}}
 		return &framework.PostFilterResult{}, framework.NewStatus(framework.Unschedulable, "preemption: "+explain.Error())
+	}
+	if candidates, err = p.extended(ctx, c, candidates); err != nil {
+		return nil, framework.AsStatus(fmt.Errorf("preemption: %w", err))
+	}
+	if len(candidates) == 0 {
+		return nil, framework.NewStatus(framework.Unschedulable, "preemption: no candidate node for preemption")
 	}
 	best := pick(candidates)
 	p.evict(c.Pod, best)

@@ -125,7 +125,7 @@ func (p *InterPodAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*fr
 		nodes = c.Snapshot.Nodes()
 	}
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := *s
 		local.existingAnti, local.affinity, local.antiCounts = domainCounts{}, domainCounts{}, domainCounts{}
 		for _, node := range nodes[from:to] {

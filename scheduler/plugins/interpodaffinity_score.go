@@ -56,7 +56,7 @@ func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*
 	}
 	scores := affinityScores{}
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := affinityScores{}
 		for _, node := range nodes[from:to] {
 			existing := node.PodsWithAffinity

@@ -21,6 +21,8 @@ type Deps struct {
 	Nominations Nominations
 	// Observer is told of preemptions, for metrics; may be nil.
 	Observer PreemptionObserver
+	// Extenders may have a say in whom preemption evicts.
+	Extenders []PreemptionExtender
 }
 
 // Default lists the plugins of the default profile in upstream's order, with upstream's weights.

@@ -155,7 +155,7 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 	}
 	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
 	log := klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
+	s.domains = countDomains(c, len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
 		if !hasAllKeys(node.Node, spreads) {
 			return
 		}
@@ -173,13 +173,14 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 }
 
 // countDomains runs count over all nodes in parallel and sums what it adds, per constraint and domain.
-func countDomains(nodes []*framework.NodeInfo, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
+func countDomains(c *framework.Cycle, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
 	sums := make([]map[string]int, constraints)
 	for i := range sums {
 		sums[i] = map[string]int{}
 	}
+	nodes := c.Snapshot.Nodes()
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := make([]map[string]int, constraints)
 		for i := range local {
 			local[i] = map[string]int{}

@@ -99,7 +99,7 @@ func (q *Queue) requeueIfHelped(p *Pod, change framework.Change) bool {
 
 // hinted: a plugin that registers nothing is taken to care about everything.
 func (q *Queue) hinted(plugin string, p *Pod, change framework.Change) bool {
-	registered, ok := q.events[plugin]
+	registered, ok := q.events[p.Info.Pod.Spec.SchedulerName][plugin]
 	if !ok {
 		return true
 	}
@@ -116,10 +116,12 @@ func (q *Queue) awaited(change framework.Change) bool {
 	if change.Event.Resource == framework.WildCard {
 		return true
 	}
-	for _, registered := range q.events {
-		for _, r := range registered {
-			if r.Event.Matches(change.Event) {
-				return true
+	for _, plugins := range q.events {
+		for _, registered := range plugins {
+			for _, r := range registered {
+				if r.Event.Matches(change.Event) {
+					return true
+				}
 			}
 		}
 	}

@@ -32,11 +32,12 @@ const (
 	unschedulableFlushInterval = 30 * time.Second
 )
 
-// Policy decides order, admission and re-queueing; a *framework.Framework satisfies it.
+// Policy decides order, admission and re-queueing.
 type Policy interface {
 	Less(a, b framework.Queued) bool
 	PreEnqueue(pod *framework.PodInfo) *framework.Status
-	Events() map[string][]framework.ClusterEventWithHint
+	// Events answers what each plugin waits for, by the scheduler name of pods and the plugin's name.
+	Events() map[string]map[string][]framework.ClusterEventWithHint
 }
 
 // Config sets the queue's times; zero values mean the defaults.
@@ -79,7 +80,7 @@ func (p part) String() string { return [...]string{"", "active", "backoff", "uns
 type Queue struct {
 	cfg    Config
 	policy Policy
-	events map[string][]framework.ClusterEventWithHint
+	events map[string]map[string][]framework.ClusterEventWithHint
 
 	mu            sync.Mutex
 	wake          *sync.Cond
