@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -205,6 +206,7 @@ type world struct {
 	nominator *queue.Nominator
 	client    *fake.Clientset
 	factory   informers.SharedInformerFactory
+	args      map[string]runtime.Object
 }
 
 func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
@@ -287,9 +289,8 @@ func (w *world) scores(plugin string, pod *corev1.Pod) map[string]int64 {
 	if _, _, s := w.framework.PreFilter(w.t.Context(), c); !s.IsSuccess() {
 		w.t.Fatal(s.Message())
 	}
-	deps := plugins.Deps{Client: w.client, Informers: w.factory, Background: background{}, Nominations: w.nominator, Recorder: silent{}}
 	var only []framework.Enabled
-	for _, e := range plugins.Default(deps) {
+	for _, e := range w.plugins() {
 		if _, scores := e.Plugin.(framework.Score); scores && e.Plugin.Name() != plugin {
 			continue
 		}
