@@ -63,7 +63,7 @@ func (s *Scheduler) try(ctx context.Context, a *attempt) (string, *failure) {
 	a.start = time.Now()
 	a.profile = s.profiles.of(a.queued.Info.Pod)
 	a.cycle = framework.NewCycle(a.queued.Info, s.cache.Snapshot())
-	a.cycle.Parallelism = s.cfg.Parallelism
+	a.cycle.Parallelism, a.cycle.Sampled = s.cfg.Parallelism, s.metrics.sample()
 	node, failed := s.decide(ctx, a)
 	if failed == nil {
 		failed = s.assume(ctx, a, node)
@@ -214,6 +214,7 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	if len(nodes) == 0 {
 		return nil, nil
 	}
+	began := time.Now()
 	c, enough := a.cycle, s.enough(a.profile, len(nodes))
 	statuses := make([]*framework.Status, len(nodes))
 	tried := make([]bool, len(nodes))
@@ -227,6 +228,7 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 			}
 		}
 	})
+	a.profile.Filtered(ctx, c, began, nodes[s.nextNode%len(nodes)], statuses, tried)
 	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
 	processed := 0
 	for i := range nodes {

@@ -80,7 +80,7 @@ func (s *Scheduler) newProfile(d plugins.Deps, shared []framework.Enabled, cfg *
 	if err != nil {
 		return nil, err
 	}
-	if p.Framework, err = framework.NewProfile(framework.Profile{Name: name, Plugins: points}, s.nominator); err != nil {
+	if p.Framework, err = framework.NewProfile(framework.Profile{Name: name, Plugins: points, Observer: s.metrics}, s.nominator); err != nil {
 		return nil, fmt.Errorf("%s: %w", path.Child("plugins"), err)
 	}
 	return p, nil

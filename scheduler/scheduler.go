@@ -77,7 +77,7 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		return nil, err
 	}
 	s.queue = queue.New(queue.Config{
-		InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, Incoming: s.metrics.incoming,
+		InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, Incoming: s.metrics.incoming, Hinted: s.metrics.hinted, Sample: s.metrics.sample,
 	}, s.profiles)
 	s.background.activate = s.queue.Activate
 	if err := s.watch(deps.Informers); err != nil {

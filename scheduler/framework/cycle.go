@@ -14,6 +14,8 @@ type Cycle struct {
 	Filters FilterRunner
 	// Parallelism bounds the goroutines that share the work on the pod.
 	Parallelism int
+	// Sampled has the time of single plugins taken.
+	Sampled bool
 
 	states   []namedState
 	noFilter uint64

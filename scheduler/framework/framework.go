@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Enabled is a plugin of a profile with the weight of its score.
@@ -22,21 +23,24 @@ type Nominator interface {
 type Framework struct {
 	name      string
 	nominator Nominator
+	observer  Observer
 	order     QueueSort
 	enqueue   []PreEnqueue
 	pre       []preFilter
 	filters   []Filter
-	postFilt  []PostFilter
-	preScore  []preScore
-	scorers   []scorer
-	reserve   []Reserve
-	permit    []Permit
-	preBind   []PreBind
-	bind      []Bind
-	postBind  []PostBind
-	events    map[string][]ClusterEventWithHint
-	waiting   waitingPods
-	scratch   []NodeScore
+	// filterCounts count the calls of filters.
+	filterCounts []func(calls int)
+	postFilt     []PostFilter
+	preScore     []preScore
+	scorers      []scorer
+	reserve      []Reserve
+	permit       []Permit
+	preBind      []PreBind
+	bind         []Bind
+	postBind     []PostBind
+	events       map[string][]ClusterEventWithHint
+	waiting      waitingPods
+	scratch      []NodeScore
 }
 
 // preFilter remembers which filter its Skip switches off.
@@ -44,17 +48,20 @@ type preFilter struct {
 	PreFilter
 	extensions PreFilterExtensions
 	filter     int
+	count      func(calls int)
 }
 
 type preScore struct {
 	PreScore
 	score int
+	count func(calls int)
 }
 
 type scorer struct {
 	Score
 	normalize NormalizeScore
 	weight    int64
+	count     func(calls int)
 }
 
 // New makes a framework of plugins that work at all extension points they have, in order.
@@ -85,12 +92,14 @@ func (f *Framework) PreEnqueue(pod *PodInfo) *Status {
 }
 
 // PreFilter runs all PreFilter plugins. The names are of the plugins that narrowed the nodes.
-func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (*PreFilterResult, []string, *Status) {
+func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (result *PreFilterResult, narrowed []string, status *Status) {
+	defer f.ran(ranPreFilter, time.Now(), &status)
 	c.Filters = f
-	var result *PreFilterResult
-	var narrowed []string
 	for _, p := range f.pre {
+		call := f.call(c, p.PreFilter, ranPreFilter)
 		r, s := p.PreFilter.PreFilter(ctx, c)
+		call.done(s)
+		p.count(1)
 		switch {
 		case s.IsSkip():
 			c.skipFilter(p.filter)
@@ -182,11 +191,14 @@ func (f *Framework) extend(c *Cycle, call func(PreFilterExtensions) *Status) *St
 }
 
 // PostFilter runs the PostFilter plugins until one makes the pod schedulable; messages of the others are joined.
-func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStatuses) (*PostFilterResult, *Status) {
+func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStatuses) (_ *PostFilterResult, status *Status) {
+	defer f.ran(ranPostFilter, time.Now(), &status)
 	var last *PostFilterResult
 	var reasons []string
 	for _, p := range f.postFilt {
+		call := f.call(c, p, ranPostFilter)
 		result, s := p.PostFilter(ctx, c, statuses)
+		call.done(s)
 		if s.IsSuccess() || s.Code() == Error {
 			return result, s.WithPlugin(p.Name())
 		}

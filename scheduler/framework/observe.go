@@ -13,8 +13,8 @@ type Observer interface {
 	// RanPlugin is told of single plugins in the cycles that are sampled: of every call, but for Filter and Score, where it
 	// is told of one node.
 	RanPlugin(plugin, point string, code Code, took time.Duration)
-	// Evaluated counts calls of a plugin.
-	Evaluated(profile, plugin, point string, calls int)
+	// Evaluations answers what counts the calls of a plugin.
+	Evaluations(profile, plugin, point string) func(calls int)
 	// Waited is told how long a pod was held by Permit plugins.
 	Waited(code Code, took time.Duration)
 }
@@ -64,40 +64,42 @@ func (c call) done(s *Status) {
 	}
 }
 
-func (f *Framework) evaluated(plugin Plugin, point string, calls int) {
-	if f.observer != nil && calls > 0 {
-		f.observer.Evaluated(f.name, plugin.Name(), point, calls)
+// counter answers what counts calls of a plugin at an extension point.
+func (f *Framework) counter(plugin Plugin, point string) func(calls int) {
+	if f.observer == nil {
+		return func(int) {}
 	}
+	return f.observer.Evaluations(f.name, plugin.Name(), point)
 }
 
 // Filtered reports a search for nodes that began at a time: the statuses of the nodes that were looked at, and the first
-// of them. Counting here instead of where filters are called keeps that loop free of what all its goroutines share.
+// of them. Counting here instead of where filters are called keeps that loop free of what all its goroutines share. A
+// node is counted once, whatever was asked about pods that are promised to it.
 func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, first *NodeInfo, statuses []*Status, tried []bool) {
 	if f.observer == nil {
 		return
 	}
 	took, code := time.Since(began), Success
-	calls := make([]int, len(f.filters))
+	calls, rejected := 0, make([]int, len(f.filters))
 	for i, s := range statuses {
 		if !tried[i] {
 			continue
 		}
-		if !s.IsSuccess() {
-			code = s.Code()
+		calls++
+		if s.IsSuccess() {
+			continue
 		}
-		for k, p := range f.filters {
-			if c.noFilter&(1<<k) != 0 {
-				continue
-			}
-			calls[k]++
-			if !s.IsSuccess() && s.Plugin() == p.Name() {
-				break
-			}
+		code = s.Code()
+		if k := indexOf(f.filters, s.Plugin()); k >= 0 {
+			rejected[k]++
 		}
 	}
 	f.observer.Ran(f.name, ranFilter, code, took)
-	for k, p := range f.filters {
-		f.evaluated(p, ranFilter, calls[k])
+	for k, count := range f.filterCounts {
+		if c.noFilter&(1<<k) == 0 {
+			count(calls)
+			calls -= rejected[k]
+		}
 	}
 	if c.Sampled {
 		f.sampleFilters(ctx, c, first)

@@ -77,6 +77,8 @@ type Profile struct {
 	// Plugins are, at each extension point, those that work there, in order. Every plugin must extend its point. Weight
 	// counts at PointScore alone, where it must be above zero.
 	Plugins map[Point][]Enabled
+	// Observer may be nil.
+	Observer Observer
 }
 
 // Everywhere enables every plugin at all points it extends, in order; one without a weight doesn't score.
@@ -94,7 +96,7 @@ func Everywhere(plugins []Enabled) map[Point][]Enabled {
 
 // NewProfile makes the framework of a profile. The errors are about the set of plugins as a whole.
 func NewProfile(profile Profile, nominator Nominator) (*Framework, error) {
-	f := &Framework{name: profile.Name, nominator: nominator, events: map[string][]ClusterEventWithHint{}}
+	f := &Framework{name: profile.Name, observer: profile.Observer, nominator: nominator, events: map[string][]ClusterEventWithHint{}}
 	for _, at := range Points() {
 		names := sets.New[string]()
 		for _, e := range profile.Plugins[at] {
@@ -131,10 +133,13 @@ func (f *Framework) addFiltering(plugins map[Point][]Enabled) {
 	f.order = at[QueueSort](plugins[PointQueueSort])[0]
 	f.enqueue = at[PreEnqueue](plugins[PointPreEnqueue])
 	f.filters = at[Filter](plugins[PointFilter])
+	for _, q := range f.filters {
+		f.filterCounts = append(f.filterCounts, f.counter(q, ranFilter))
+	}
 	f.postFilt = at[PostFilter](plugins[PointPostFilter])
 	for _, q := range at[PreFilter](plugins[PointPreFilter]) {
 		extensions, _ := q.(PreFilterExtensions)
-		f.pre = append(f.pre, preFilter{q, extensions, indexOf(f.filters, q.Name())})
+		f.pre = append(f.pre, preFilter{q, extensions, indexOf(f.filters, q.Name()), f.counter(q, ranPreFilter)})
 	}
 }
 
@@ -142,10 +147,10 @@ func (f *Framework) addScoring(plugins map[Point][]Enabled) {
 	scores := at[Score](plugins[PointScore])
 	for i, q := range scores {
 		normalize, _ := q.(NormalizeScore)
-		f.scorers = append(f.scorers, scorer{q, normalize, plugins[PointScore][i].Weight})
+		f.scorers = append(f.scorers, scorer{q, normalize, plugins[PointScore][i].Weight, f.counter(q, ranScore)})
 	}
 	for _, q := range at[PreScore](plugins[PointPreScore]) {
-		f.preScore = append(f.preScore, preScore{q, indexOf(scores, q.Name())})
+		f.preScore = append(f.preScore, preScore{q, indexOf(scores, q.Name()), f.counter(q, ranPreScore)})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // parallelFrom is the number of nodes below which splitting the work costs more than it saves.
@@ -31,20 +32,15 @@ func (c *Cycle) Parallel(n int, fn func(from, to int)) {
 
 // Score rates the nodes with all Score plugins and answers the weighted sums, in the order of nodes. The result is
 // valid until the next call.
-func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]NodeScore, *Status) {
-	for _, p := range f.preScore {
-		switch s := p.PreScore.PreScore(ctx, c, nodes); {
-		case s.IsSkip():
-			if p.score >= 0 {
-				c.noScore |= 1 << p.score
-			}
-		case !s.IsSuccess():
-			return nil, s.WithPlugin(p.Name())
-		}
+func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) (_ []NodeScore, status *Status) {
+	if s := f.prepareScores(ctx, c, nodes); !s.IsSuccess() {
+		return nil, s
 	}
+	defer f.ran(ranScore, time.Now(), &status)
 	active := f.activeScorers(c)
 	f.scratch = slices.Grow(f.scratch[:0], (len(active)+1)*len(nodes))[:(len(active)+1)*len(nodes)]
 	totals, raw := f.scratch[:len(nodes)], f.scratch[len(nodes):]
+	f.sampleScores(ctx, c, active, nodes)
 	if s := scoreAll(ctx, c, active, nodes, raw); !s.IsSuccess() {
 		return nil, s
 	}
@@ -54,7 +50,9 @@ func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]N
 	for k, p := range active {
 		scores := raw[k*len(nodes) : (k+1)*len(nodes)]
 		if p.normalize != nil {
-			if s := p.normalize.NormalizeScore(ctx, c, scores); !s.IsSuccess() {
+			call := f.call(c, p.Score, ranNormalize)
+			s := p.normalize.NormalizeScore(ctx, c, scores)
+			if call.done(s); !s.IsSuccess() {
 				return nil, s.WithPlugin(p.Name())
 			}
 		}
@@ -67,6 +65,38 @@ func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]N
 		}
 	}
 	return totals, nil
+}
+
+// prepareScores runs the PreScore plugins; those that skip don't score.
+func (f *Framework) prepareScores(ctx context.Context, c *Cycle, nodes []*NodeInfo) (status *Status) {
+	defer f.ran(ranPreScore, time.Now(), &status)
+	for _, p := range f.preScore {
+		call := f.call(c, p.PreScore, ranPreScore)
+		s := p.PreScore.PreScore(ctx, c, nodes)
+		call.done(s)
+		p.count(1)
+		switch {
+		case s.IsSkip():
+			if p.score >= 0 {
+				c.noScore |= 1 << p.score
+			}
+		case !s.IsSuccess():
+			return s.WithPlugin(p.Name())
+		}
+	}
+	return nil
+}
+
+// sampleScores counts the plugins' calls and times each on one node.
+func (f *Framework) sampleScores(ctx context.Context, c *Cycle, active []scorer, nodes []*NodeInfo) {
+	for _, p := range active {
+		p.count(len(nodes))
+		if c.Sampled && len(nodes) > 0 {
+			call := f.call(c, p.Score, ranScore)
+			_, s := p.Score.Score(ctx, c, nodes[0])
+			call.done(s)
+		}
+	}
 }
 
 func (f *Framework) activeScorers(c *Cycle) []scorer {

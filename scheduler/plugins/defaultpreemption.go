@@ -44,9 +44,10 @@ type Nominations interface {
 	Node(uid types.UID) string
 }
 
-// PreemptionObserver is told of every preemption.
+// PreemptionObserver is told of every preemption, and how its evictions ended.
 type PreemptionObserver interface {
 	Preempted(victims int)
+	Evicted(err error)
 }
 
 // DefaultPreemption makes room for a pod by evicting pods of lower priority, the fewest and least important ones, in
@@ -282,7 +283,11 @@ func (p *DefaultPreemption) evict(preemptor *framework.PodInfo, best candidate) 
 	demoted := p.demote(preemptor, best.node)
 	p.background.Go(func(ctx context.Context) {
 		log := klog.FromContext(ctx)
-		if err := p.evictAll(ctx, preemptor.Pod, victims, best.node); err != nil {
+		err := p.evictAll(ctx, preemptor.Pod, victims, best.node)
+		if p.observer != nil {
+			p.observer.Evicted(err)
+		}
+		if err != nil {
 			log.Error(err, "evicting for a pod of higher priority", "pod", klog.KObj(preemptor.Pod), "node", best.node)
 			p.mu.Lock()
 			delete(p.victims, preemptor.Pod.UID)

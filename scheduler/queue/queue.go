@@ -45,6 +45,9 @@ type Config struct {
 	InitialBackoff, MaxBackoff, UnschedulableFlush time.Duration
 	// Incoming, when set, is told of every entry of a pod into a part of the queue.
 	Incoming func(queue, event string)
+	// Hinted, when set, is told of a hint that a plugin gave and how long it took. Sample says which are timed.
+	Hinted func(plugin, event string, hint framework.QueueingHint, took time.Duration)
+	Sample func() bool
 }
 
 // Pod is a pod in the queue with its history. The scheduling loop owns it between Pop and Requeue or Done.
@@ -56,6 +59,8 @@ type Pod struct {
 	Attempts, Unschedulable, Errors int
 	// UnschedulablePlugins and PendingPlugins rejected the pod in its last attempt.
 	UnschedulablePlugins, PendingPlugins sets.Set[string]
+	// Flushed says that the pod was queued again after it had been unschedulable for long, without any event that helps.
+	Flushed bool
 	// GatedBy names the PreEnqueue plugin that keeps the pod out.
 	GatedBy string
 
@@ -136,7 +141,7 @@ func (q *Queue) Add(info *framework.PodInfo) {
 	}
 	p := &Pod{Info: info, Enqueued: time.Now()}
 	q.pods[info.Pod.UID] = p
-	q.enter(p, active, "PodAdd")
+	q.enter(p, active, "UnscheduledPodAdd")
 }
 
 // Update tells of a new version of an unscheduled pod. An update that can make a rejected pod fit queues it again.
@@ -150,10 +155,10 @@ func (q *Queue) update(p *Pod, info *framework.PodInfo) {
 		q.active.fix(p)
 	case unschedulable:
 		if p.GatedBy != "" {
-			q.enter(p, active, "PodUpdate")
+			q.enter(p, active, "TargetPodUpdate")
 			return
 		}
-		event := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(before, info), Label: "PodUpdate"}
+		event := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(before, info), Label: "TargetPodUpdate"}
 		q.requeueIfHelped(p, framework.Change{Event: event, Old: before, New: info})
 	}
 }
@@ -236,11 +241,11 @@ func (q *Queue) Requeue(p *Pod) bool {
 	changes := q.inFlight.since(f)
 	q.inFlight.done(uid)
 	if f.latest != nil {
-		change := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(p.Info, f.latest), Label: "PodUpdate"}
+		change := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(p.Info, f.latest), Label: "TargetPodUpdate"}
 		changes = append(slices.Clip(changes), framework.Change{Event: change, Old: p.Info, New: f.latest})
 		p.Info = f.latest
 	}
-	p.Enqueued, p.where = time.Now(), nowhere
+	p.Enqueued, p.where, p.Flushed = time.Now(), nowhere, false
 	q.pods[uid] = p
 	if p.UnschedulablePlugins.Len()+p.PendingPlugins.Len() == 0 {
 		p.Errors++
