@@ -3,6 +3,8 @@ package scheduler_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -284,7 +286,7 @@ func TestExtenderOverTLS(t *testing.T) {
 					t.Error(err)
 				}
 			}))
-			server.Config.ErrorLog = nil
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
 			server.StartTLS()
 			t.Cleanup(server.Close)
 			c := startWith(t, parse(t, fmt.Sprintf("extenders: [{urlPrefix: '%s', filterVerb: filter, %s}]", server.URL, test.tls)), node("n1", "4"))
