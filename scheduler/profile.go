@@ -5,7 +5,6 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	schedv1 "k8s.io/kube-scheduler/config/v1"
 	"k8s.io/utils/ptr"
@@ -110,6 +109,3 @@ func (p *profiles) Events() map[string]map[string][]framework.ClusterEventWithHi
 	}
 	return events
 }
-
-// names lists the profiles in order.
-func (p *profiles) names() []string { return sets.List(sets.KeySet(p.byName)) }
