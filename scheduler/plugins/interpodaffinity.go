@@ -10,20 +10,31 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
+	"k8s.io/utils/ptr"
 
 	"skiff/scheduler/framework"
 )
 
 // InterPodAffinity places pods near to or away from other pods, required and preferred.
 type InterPodAffinity struct {
-	namespaces                     corelisters.NamespaceLister
+	namespaces corelisters.NamespaceLister
+	// hardWeight is what an existing pod's required affinity to the pod counts in scores.
+	hardWeight int64
+	// ignoreOthers leaves the preferences of existing pods aside for pods that have none themselves.
+	ignoreOthers                   bool
 	noAffinity, anti, existingAnti *framework.Status
 }
 
-// NewInterPodAffinity makes the plugin.
-func NewInterPodAffinity(d Deps) *InterPodAffinity {
+// NewInterPodAffinity makes the plugin; nil arguments mean upstream's defaults.
+func NewInterPodAffinity(d Deps, args *schedv1.InterPodAffinityArgs) *InterPodAffinity {
 	const name = "InterPodAffinity"
+	if args == nil {
+		args = &schedv1.InterPodAffinityArgs{}
+	}
 	return &InterPodAffinity{
+		hardWeight:   int64(ptr.Deref(args.HardPodAffinityWeight, defaultHardPodAffinityWeight)),
+		ignoreOthers: args.IgnorePreferredTermsOfExistingPods,
 		namespaces:   d.Informers.Core().V1().Namespaces().Lister(),
 		noAffinity:   rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match pod affinity rules"),
 		anti:         rejection(name, framework.Unschedulable, "node(s) didn't match pod anti-affinity rules"),
@@ -114,7 +125,7 @@ func (p *InterPodAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*fr
 		nodes = c.Snapshot.Nodes()
 	}
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := *s
 		local.existingAnti, local.affinity, local.antiCounts = domainCounts{}, domainCounts{}, domainCounts{}
 		for _, node := range nodes[from:to] {

@@ -13,8 +13,8 @@ import (
 
 const (
 	affinityScoreKey = "InterPodAffinity/score"
-	// hardPodAffinityWeight is what an existing pod's required affinity to the pod counts.
-	hardPodAffinityWeight = 1
+	// defaultHardPodAffinityWeight is upstream's.
+	defaultHardPodAffinityWeight = 1
 )
 
 // affinityScores sums weights by domain.
@@ -34,11 +34,15 @@ type softTerms struct {
 	pod            *corev1.Pod
 	nsLabels       labels.Set
 	affinity, anti []framework.WeightedAffinityTerm
+	hardWeight     int64
 }
 
 // PreScore sums the preferences of the pod for its neighbours, and of the neighbours for the pod, by domain.
 func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
 	own := len(c.Pod.PreferredAffinity)+len(c.Pod.PreferredAntiAffinity) > 0
+	if p.ignoreOthers && !own {
+		return framework.NewStatus(framework.Skip)
+	}
 	nodes := c.Snapshot.WithAffinity()
 	if own {
 		nodes = c.Snapshot.Nodes()
@@ -52,7 +56,7 @@ func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*
 	}
 	scores := affinityScores{}
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := affinityScores{}
 		for _, node := range nodes[from:to] {
 			existing := node.PodsWithAffinity
@@ -60,7 +64,7 @@ func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*
 				existing = node.Pods
 			}
 			for _, e := range existing {
-				local.addPair(terms, e, node.Node)
+				local.addPair(&terms, e, node.Node)
 			}
 		}
 		mu.Lock()
@@ -77,7 +81,7 @@ func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*
 }
 
 func (p *InterPodAffinity) softTerms(pod *framework.PodInfo) (softTerms, error) {
-	t := softTerms{pod: pod.Pod}
+	t := softTerms{pod: pod.Pod, hardWeight: p.hardWeight}
 	var err error
 	if t.nsLabels, err = p.namespaceLabels(pod.Pod.Namespace); err != nil {
 		return t, err
@@ -101,15 +105,17 @@ func (p *InterPodAffinity) resolveWeighted(terms []framework.WeightedAffinityTer
 	return resolved, nil
 }
 
-func (s affinityScores) addPair(own softTerms, existing *framework.PodInfo, node *corev1.Node) {
+func (s affinityScores) addPair(own *softTerms, existing *framework.PodInfo, node *corev1.Node) {
 	for i := range own.affinity {
 		s.add(&own.affinity[i].AffinityTerm, existing.Pod, nil, node, int64(own.affinity[i].Weight))
 	}
 	for i := range own.anti {
 		s.add(&own.anti[i].AffinityTerm, existing.Pod, nil, node, -int64(own.anti[i].Weight))
 	}
-	for i := range existing.RequiredAffinity {
-		s.add(&existing.RequiredAffinity[i], own.pod, own.nsLabels, node, hardPodAffinityWeight)
+	if own.hardWeight > 0 {
+		for i := range existing.RequiredAffinity {
+			s.add(&existing.RequiredAffinity[i], own.pod, own.nsLabels, node, own.hardWeight)
+		}
 	}
 	for i := range existing.PreferredAffinity {
 		t := &existing.PreferredAffinity[i]

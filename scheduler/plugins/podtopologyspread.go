@@ -12,32 +12,24 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
 // PodTopologySpread spreads matching pods over domains of nodes. Pods without constraints that belong to a service or
-// controller get upstream's soft defaults over hosts and zones, or the constraints of the configuration.
+// controller get defaults: upstream's soft ones over hosts and zones, or those of the plugin's arguments.
 type PodTopologySpread struct {
 	defaults        defaultSpread
 	skewed, keyless *framework.Status
 }
 
-// NewPodTopologySpread makes the plugin with the system's default constraints.
-func NewPodTopologySpread(d Deps) *PodTopologySpread {
-	p := NewPodTopologySpreadWith(d, systemSpread())
-	p.defaults.system = true
-	return p
-}
-
-// NewPodTopologySpreadWith makes the plugin with default constraints of the configuration, in place of the system's (the
-// arguments defaultConstraints, with defaultingType List). They name no selector: it is that of the pod's services and
-// controller.
-func NewPodTopologySpreadWith(d Deps, constraints []corev1.TopologySpreadConstraint) *PodTopologySpread {
+// NewPodTopologySpread makes the plugin; nil arguments mean upstream's soft defaults.
+func NewPodTopologySpread(d Deps, args *schedv1.PodTopologySpreadArgs) *PodTopologySpread {
 	const name = "PodTopologySpread"
 	const reason = "node(s) didn't match pod topology spread constraints"
 	return &PodTopologySpread{
-		defaults: newDefaultSpread(d.Informers, constraints),
+		defaults: newDefaultSpread(d.Informers, args),
 		skewed:   rejection(name, framework.Unschedulable, reason),
 		keyless:  rejection(name, framework.UnschedulableAndUnresolvable, reason+" (missing required label)"),
 	}
@@ -166,7 +158,7 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 	}
 	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
 	log := klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
+	s.domains = countDomains(c, len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
 		if !hasAllKeys(node.Node, spreads) {
 			return
 		}
@@ -184,13 +176,14 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 }
 
 // countDomains runs count over all nodes in parallel and sums what it adds, per constraint and domain.
-func countDomains(nodes []*framework.NodeInfo, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
+func countDomains(c *framework.Cycle, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
 	sums := make([]map[string]int, constraints)
 	for i := range sums {
 		sums[i] = map[string]int{}
 	}
+	nodes := c.Snapshot.Nodes()
 	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		local := make([]map[string]int, constraints)
 		for i := range local {
 			local[i] = map[string]int{}

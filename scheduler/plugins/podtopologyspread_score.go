@@ -39,7 +39,7 @@ func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, no
 	}
 	feasible := s.feasibleDomains(nodes)
 	affinity, log := nodeaffinity.GetRequiredNodeAffinity(pod), klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(s.spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
+	s.domains = countDomains(c, len(s.spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
 		if s.strict && !hasAllKeys(node.Node, s.spreads) {
 			return
 		}
