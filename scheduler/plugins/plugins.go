@@ -38,7 +38,7 @@ func Default(d Deps) []framework.Enabled {
 		{Plugin: NewPodTopologySpread(d), Weight: 2},
 		{Plugin: NewInterPodAffinity(d), Weight: 2},
 		{Plugin: NewDefaultPreemption(d)},
-		{Plugin: BalancedAllocation{}, Weight: 1},
+		{Plugin: NewBalancedAllocation(nil), Weight: 1},
 		{Plugin: ImageLocality{}, Weight: 1},
 		{Plugin: NewDefaultBinder(d)},
 	}

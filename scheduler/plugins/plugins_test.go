@@ -441,8 +441,12 @@ func TestScores(t *testing.T) {
 		{"least allocated", "NodeResourcesFit", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "1", "memory", "1Gi"))},
 			makePod("p", requests("cpu", "2", "memory", "1Gi")), map[string]int64{"a": 62, "b": 37}},
 		{"requests left out count with defaults", "NodeResourcesFit", two[:1], nil, makePod("p"), map[string]int64{"a": (97 + 95) / 2}},
-		{"balanced", "NodeResourcesBalancedAllocation", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "2"))},
-			makePod("p", requests("cpu", "1", "memory", "1Gi")), map[string]int64{"a": 100, "b": 75}},
+		// As much of both doesn't change the balance of a; on b, whose CPU is used already, neither.
+		{"balance kept", "NodeResourcesBalancedAllocation", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "2"))},
+			makePod("p", requests("cpu", "1", "memory", "1Gi")), map[string]int64{"a": 75, "b": 75}},
+		// On a the deviation grows from 0 to 0.25, on b it shrinks from 0.25 to 0: 50 + (50-25)/2, 50 + (50+25)/2.
+		{"balance spoiled and improved", "NodeResourcesBalancedAllocation", two, []*corev1.Pod{makePod("x", at("b"), requests("cpu", "2"))},
+			makePod("p", requests("memory", "2Gi")), map[string]int64{"a": 62, "b": 87}},
 		{"best effort isn't balanced", "NodeResourcesBalancedAllocation", two, nil, makePod("p"), map[string]int64{"a": 0, "b": 0}},
 		{"soft taints", "TaintToleration", []*corev1.Node{
 			makeNode("a", taint("x", "", corev1.TaintEffectPreferNoSchedule), taint("y", "", corev1.TaintEffectPreferNoSchedule)),
