@@ -27,7 +27,7 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api bench-controllers bench-scheduler e2e deps test-deps bundle clean generate fmt deadcode help
+.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api bench-controllers bench-scheduler same-scheduler e2e deps test-deps bundle clean generate fmt deadcode help
 
 ## help: this list
 help:
@@ -101,6 +101,10 @@ bench-controllers: build $(BUILD)/bench/kube-controller-manager $(BUILD)/bench/m
 ## bench-scheduler: the scheduler against kube-scheduler; writes docs/benchmarks, fails when a target is missed
 bench-scheduler: build $(BUILD)/bench/kube-scheduler $(BUILD)/bench/scheduler
 	$(BENCH) -timeout 120m ./scheduler $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+## same-scheduler: skiff's scheduler and kube-scheduler decide about the same pods in random clusters
+same-scheduler: build $(BUILD)/bench/kube-scheduler
+	$(BENCH) -timeout 60m ./scheduler/differential $(if $(SEED),-seed $(SEED))
 
 # skiff's scheduler in a process of its own.
 $(BUILD)/bench/scheduler: $(GOFILES)

@@ -78,6 +78,9 @@ func schedulerKubeconfig(t testing.TB, api *Side) string {
 	return path
 }
 
+// LogFile is where the program's log is written.
+func (p *Program) LogFile() string { return p.log }
+
 // Log is what the program has said so far.
 func (p *Program) Log(t testing.TB) string {
 	t.Helper()
