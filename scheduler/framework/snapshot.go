@@ -1,6 +1,9 @@
 package framework
 
-import "maps"
+import (
+	"iter"
+	"maps"
+)
 
 // Snapshot is the cluster one scheduling cycle decides on. It belongs to the scheduling loop; only the cache changes it,
 // between cycles.
@@ -10,6 +13,9 @@ type Snapshot struct {
 	affinity, anti []*NodeInfo
 	imageNodes     map[string]int
 	listsStale     bool
+	// kinds and topologies are nil until they are asked for.
+	kinds      podKinds
+	topologies map[string]*Topology
 }
 
 // NewSnapshot makes a snapshot of the given nodes, in the order they are to be tried.
@@ -43,6 +49,37 @@ func (s *Snapshot) WithRequiredAntiAffinity() []*NodeInfo {
 	return s.anti
 }
 
+// Position answers where in Nodes a node is, false when it is not among them.
+func (s *Snapshot) Position(name string) (int, bool) {
+	i, ok := s.index[name]
+	return i, ok
+}
+
+// Kinds answers the pods on all nodes by kind, in no order. The scheduling loop alone may call it, outside of Filter and
+// Score: it is indexed when it is first asked for, and kept from then on.
+func (s *Snapshot) Kinds() iter.Seq[*PodKind] {
+	if s.kinds == nil {
+		s.kinds = podKinds{}
+		for i, n := range s.nodes {
+			s.kinds.replace(int32(i), nil, n.Pods) //nolint:gosec // there are fewer nodes than that
+		}
+	}
+	return maps.Values(s.kinds)
+}
+
+// Topology answers the domains of a topology key, under the same terms as Kinds.
+func (s *Snapshot) Topology(key string) *Topology {
+	t := s.topologies[key]
+	if t == nil {
+		if s.topologies == nil {
+			s.topologies = map[string]*Topology{}
+		}
+		t = newTopology(s.nodes, key)
+		s.topologies[key] = t
+	}
+	return t
+}
+
 // ImageNodes answers how many nodes hold the image.
 func (s *Snapshot) ImageNodes(image string) int { return s.imageNodes[image] }
 
@@ -51,7 +88,7 @@ func (s *Snapshot) SetImageNodes(counts map[string]int) { s.imageNodes = counts 
 
 // Reset replaces all nodes.
 func (s *Snapshot) Reset(nodes []*NodeInfo) {
-	s.nodes = nodes
+	s.nodes, s.kinds, s.topologies = nodes, nil, nil
 	s.index = make(map[string]int, len(nodes))
 	for i, n := range nodes {
 		s.index[n.Name()] = i
@@ -68,8 +105,26 @@ func (s *Snapshot) Replace(name string, node *NodeInfo) bool {
 	if len(s.nodes[i].PodsWithAffinity)+len(node.PodsWithAffinity) > 0 {
 		s.listsStale = true
 	}
+	s.reindex(i, node)
 	s.nodes[i] = node
 	return true
+}
+
+// reindex brings what was asked for before up to date with a newer version of the i-th node.
+func (s *Snapshot) reindex(i int, node *NodeInfo) {
+	before := s.nodes[i]
+	if s.kinds != nil {
+		s.kinds.replace(int32(i), before.Pods, node.Pods) //nolint:gosec // there are fewer nodes than that
+	}
+	if before.Node == node.Node {
+		return
+	}
+	for key := range s.topologies {
+		old, had := before.Node.Labels[key]
+		if now, has := node.Node.Labels[key]; old != now || had != has {
+			delete(s.topologies, key)
+		}
+	}
 }
 
 // Clone answers an independent snapshot sharing the immutable nodes.

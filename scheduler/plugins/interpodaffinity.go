@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -102,34 +101,16 @@ func (s *affinityState) countOwn(existing *corev1.Pod, node *corev1.Node, n int)
 // PreFilter counts the pods that matter, by domain.
 func (p *InterPodAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	own := len(c.Pod.RequiredAffinity)+len(c.Pod.RequiredAntiAffinity) > 0
-	nodes := c.Snapshot.WithRequiredAntiAffinity()
-	if !own && len(nodes) == 0 {
+	if !own && len(c.Snapshot.WithRequiredAntiAffinity()) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	s, err := p.newState(c.Pod)
 	if err != nil {
 		return nil, framework.AsStatus(err)
 	}
-	if own {
-		nodes = c.Snapshot.Nodes()
+	for kind := range c.Snapshot.Kinds() {
+		s.countKind(c.Pod.Pod, kind, c.Snapshot.Nodes())
 	}
-	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
-		local := *s
-		local.existingAnti, local.affinity, local.antiCounts = domainCounts{}, domainCounts{}, domainCounts{}
-		for _, node := range nodes[from:to] {
-			existing := node.Pods
-			if !own {
-				existing = node.PodsWithRequiredAntiAffinity
-			}
-			for _, e := range existing {
-				local.count(c.Pod.Pod, e, node.Node, 1)
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		s.merge(&local)
-	})
 	if !own && len(s.existingAnti) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
@@ -137,15 +118,27 @@ func (p *InterPodAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*fr
 	return nil, nil
 }
 
-func (s *affinityState) merge(o *affinityState) {
-	for d, n := range o.existingAnti {
-		s.existingAnti[d] += n
+// countKind is count for all existing pods of a kind.
+func (s *affinityState) countKind(pod *corev1.Pod, kind *framework.PodKind, nodes []*framework.NodeInfo) {
+	count := func(counts domainCounts, key string) {
+		for _, on := range kind.On {
+			counts.add(nodes[on.Node].Node, key, int(on.Pods))
+		}
 	}
-	for d, n := range o.affinity {
-		s.affinity[d] += n
+	for i := range kind.Pod.RequiredAntiAffinity {
+		if t := &kind.Pod.RequiredAntiAffinity[i]; t.Matches(pod, s.nsLabels) {
+			count(s.existingAnti, t.TopologyKey)
+		}
 	}
-	for d, n := range o.antiCounts {
-		s.antiCounts[d] += n
+	if matchesAll(s.affinityTerms, kind.Pod.Pod) {
+		for i := range s.affinityTerms {
+			count(s.affinity, s.affinityTerms[i].TopologyKey)
+		}
+	}
+	for i := range s.antiTerms {
+		if s.antiTerms[i].Matches(kind.Pod.Pod, nil) {
+			count(s.antiCounts, s.antiTerms[i].TopologyKey)
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -82,15 +81,18 @@ func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.
 	return !s.honorTaint || !untolerated(log, node, pod)
 }
 
-// matching counts the node's live pods of the namespace that the selector picks.
-func (s *spread) matching(node *framework.NodeInfo, namespace string) int {
-	n := 0
-	for _, p := range node.Pods {
-		if p.Pod.Namespace == namespace && p.Pod.DeletionTimestamp == nil && s.selector.Matches(labels.Set(p.Pod.Labels)) {
-			n++
+// perNode counts the live pods of the namespace that the selector picks, by the position of their node in the snapshot.
+func (s *spread) perNode(snapshot *framework.Snapshot, namespace string) []int32 {
+	counts := make([]int32, len(snapshot.Nodes()))
+	for kind := range snapshot.Kinds() {
+		if pod := kind.Pod.Pod; pod.Namespace != namespace || kind.Leaving() || !s.selector.Matches(labels.Set(pod.Labels)) {
+			continue
+		}
+		for _, on := range kind.On {
+			counts[on.Node] += on.Pods
 		}
 	}
-	return n
+	return counts
 }
 
 func hasAllKeys(node *corev1.Node, spreads []spread) bool {
@@ -146,16 +148,12 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 	}
 	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
 	log := klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
-		if !hasAllKeys(node.Node, spreads) {
-			return
-		}
-		for i := range spreads {
-			if spreads[i].counts(log, pod, s.affinity, node.Node) {
-				add(i, node.Node.Labels[spreads[i].key], spreads[i].matching(node, pod.Namespace))
-			}
-		}
-	})
+	hasKeys := withAllKeys(c.Snapshot, spreads)
+	for i := range spreads {
+		s.domains = append(s.domains, countDomains(c.Snapshot, spreads[i].key, spreads[i].perNode(c.Snapshot, pod.Namespace), func(n int, node *corev1.Node) bool {
+			return hasKeys(n) && spreads[i].counts(log, pod, s.affinity, node)
+		}))
+	}
 	for i := range spreads {
 		s.settle(i)
 	}
@@ -163,31 +161,39 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 	return nil, nil
 }
 
-// countDomains runs count over all nodes in parallel and sums what it adds, per constraint and domain.
-func countDomains(nodes []*framework.NodeInfo, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
-	sums := make([]map[string]int, constraints)
-	for i := range sums {
-		sums[i] = map[string]int{}
+// withAllKeys answers whether the n-th node of the snapshot carries the keys of all constraints.
+func withAllKeys(snapshot *framework.Snapshot, spreads []spread) func(n int) bool {
+	topologies := make([]*framework.Topology, len(spreads))
+	for i := range spreads {
+		topologies[i] = snapshot.Topology(spreads[i].key)
 	}
-	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
-		local := make([]map[string]int, constraints)
-		for i := range local {
-			local[i] = map[string]int{}
-		}
-		add := func(i int, value string, n int) { local[i][value] += n }
-		for _, node := range nodes[from:to] {
-			count(node, add)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for i := range local {
-			for value, n := range local[i] {
-				sums[i][value] += n
+	return func(n int) bool {
+		for _, t := range topologies {
+			if t.Of[n] < 0 {
+				return false
 			}
 		}
-	})
-	return sums
+		return true
+	}
+}
+
+// countDomains sums the pods of the nodes that count by domain. A domain without such a node is absent.
+func countDomains(snapshot *framework.Snapshot, key string, perNode []int32, counts func(n int, node *corev1.Node) bool) map[string]int {
+	topology := snapshot.Topology(key)
+	sums, seen := make([]int, len(topology.Values)), make([]bool, len(topology.Values))
+	for n, node := range snapshot.Nodes() {
+		if at := topology.Of[n]; at >= 0 && counts(n, node.Node) {
+			sums[at] += int(perNode[n])
+			seen[at] = true
+		}
+	}
+	domains := make(map[string]int, len(sums))
+	for at, value := range topology.Values {
+		if seen[at] {
+			domains[value] = sums[at]
+		}
+	}
+	return domains
 }
 
 // Filter rejects a node whose domain would get too far ahead of the emptiest one.

@@ -18,6 +18,7 @@ const spreadScoreKey = "PodTopologySpread/score"
 type spreadScore struct {
 	spreads []spread
 	domains []map[string]int
+	perNode [][]int32 // matching pods of every node of the snapshot
 	weights []float64
 	// strict nodes must carry all keys; the others are left out of the scoring.
 	strict bool
@@ -44,17 +45,18 @@ func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, no
 	}
 	feasible := s.feasibleDomains(nodes)
 	affinity, log := nodeaffinity.GetRequiredNodeAffinity(pod), klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(s.spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
-		if s.strict && !hasAllKeys(node.Node, s.spreads) {
-			return
+	hasKeys := withAllKeys(c.Snapshot, s.spreads)
+	s.perNode, s.domains = make([][]int32, len(s.spreads)), make([]map[string]int, len(s.spreads))
+	for i := range s.spreads {
+		one := &s.spreads[i]
+		s.perNode[i] = one.perNode(c.Snapshot, pod.Namespace)
+		if one.key == corev1.LabelHostname {
+			continue
 		}
-		for i := range s.spreads {
-			value := node.Node.Labels[s.spreads[i].key]
-			if feasible[i][value] && s.spreads[i].counts(log, pod, affinity, node.Node) {
-				add(i, value, s.spreads[i].matching(node, pod.Namespace))
-			}
-		}
-	})
+		s.domains[i] = countDomains(c.Snapshot, one.key, s.perNode[i], func(n int, node *corev1.Node) bool {
+			return (!s.strict || hasKeys(n)) && feasible[i][node.Labels[one.key]] && one.counts(log, pod, affinity, node)
+		})
+	}
 	c.Write(spreadScoreKey, s)
 	return nil
 }
@@ -103,7 +105,9 @@ func (p *PodTopologySpread) Score(_ context.Context, c *framework.Cycle, node *f
 		}
 		count := s.domains[i][value]
 		if s.spreads[i].key == corev1.LabelHostname {
-			count = s.spreads[i].matching(node, c.Pod.Pod.Namespace)
+			if at, ok := c.Snapshot.Position(node.Name()); ok {
+				count = int(s.perNode[i][at])
+			}
 		}
 		score += float64(count)*s.weights[i] + float64(s.spreads[i].maxSkew-1)
 	}
