@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +21,9 @@ const (
 	minFeasibleNodes   = 100
 	minFeasiblePercent = 5
 )
+
+// smallestBatch is how many nodes are filtered side by side at least, even if fewer are still wanted.
+const smallestBatch = 128
 
 // errNoNodes is what pods are told in a cluster without nodes.
 var errNoNodes = errors.New("no nodes available to schedule pods")
@@ -183,41 +186,41 @@ func named(snapshot *framework.Snapshot, names sets.Set[string]) []*framework.No
 
 // filter tries the nodes from where the last search stopped until enough fit. Rejections are noted of all nodes tried.
 func (s *Scheduler) filter(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo, diagnosis *framework.Diagnosis) ([]*framework.NodeInfo, error) {
-	if len(nodes) == 0 {
-		return nil, nil
-	}
 	enough := s.enough(len(nodes))
-	statuses := make([]*framework.Status, len(nodes))
-	tried := make([]bool, len(nodes))
-	var fits atomic.Int64
-	framework.Parallel(len(nodes), func(from, to int) {
-		for i := from; i < to && int(fits.Load()) < enough; i++ {
-			statuses[i] = s.framework.FilterWithNominated(ctx, c, nodes[(s.nextNode+i)%len(nodes)])
-			tried[i] = true
-			if statuses[i].IsSuccess() {
-				fits.Add(1)
+	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
+	tried := 0
+	for tried < len(nodes) && len(found) < enough {
+		batch := min(len(nodes)-tried, max(enough-len(found), smallestBatch))
+		statuses := s.tryNodes(ctx, c, nodes, tried, batch)
+		for i := 0; i < batch && len(found) < enough; i++ {
+			node, status := nodes[(s.nextNode+tried)%len(nodes)], statuses[i]
+			tried++
+			switch {
+			case status.IsSuccess():
+				found = append(found, node)
+			case status.Code() == framework.Error:
+				return nil, fmt.Errorf("filtering node %s: %w", node.Name(), status.Err())
+			default:
+				diagnosis.Nodes.Set(node.Name(), status)
+				diagnosis.AddPlugin(status)
 			}
 		}
-	})
-	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
-	processed := 0
-	for i := range nodes {
-		node := nodes[(s.nextNode+i)%len(nodes)]
-		switch {
-		case !tried[i]:
-			continue
-		case statuses[i].Code() == framework.Error:
-			return nil, fmt.Errorf("filtering node %s: %w", node.Name(), statuses[i].Err())
-		case !statuses[i].IsSuccess():
-			diagnosis.Nodes.Set(node.Name(), statuses[i])
-			diagnosis.AddPlugin(statuses[i])
-		case len(found) < enough:
-			found = append(found, node)
-		}
-		processed++
 	}
-	s.nextNode = (s.nextNode + processed) % len(c.Snapshot.Nodes())
+	s.nextNode = (s.nextNode + tried) % len(c.Snapshot.Nodes())
 	return found, nil
+}
+
+// tryNodes filters a batch of nodes side by side, those that come after so many that were tried before. The answer is
+// valid until the next call.
+func (s *Scheduler) tryNodes(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo, tried, batch int) []*framework.Status {
+	s.statuses = slices.Grow(s.statuses[:0], batch)[:batch]
+	statuses, start := s.statuses, s.nextNode+tried
+	framework.Parallel(batch, func(from, to int) {
+		for i := from; i < to; i++ {
+			statuses[i] = s.framework.FilterWithNominated(ctx, c, nodes[(start+i)%len(nodes)])
+		}
+	})
+	return statuses
 }
 
 // enough is how many fitting nodes end the search.

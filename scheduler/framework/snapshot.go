@@ -3,18 +3,21 @@ package framework
 import (
 	"iter"
 	"maps"
+	"sync"
 )
 
 // Snapshot is the cluster one scheduling cycle decides on. It belongs to the scheduling loop; only the cache changes it,
 // between cycles.
 type Snapshot struct {
-	nodes          []*NodeInfo
-	index          map[string]int
-	affinity, anti []*NodeInfo
+	nodes []*NodeInfo
+	index map[string]int
+	// affinity and anti count the nodes that hold pods with any affinity term, and with required anti-affinity.
+	affinity, anti int
 	imageNodes     map[string]int
-	listsStale     bool
 	// kinds and topologies are nil until they are asked for.
-	kinds      podKinds
+	kinds podKinds
+
+	topologyMu sync.Mutex
 	topologies map[string]*Topology
 }
 
@@ -37,17 +40,11 @@ func (s *Snapshot) Node(name string) (*NodeInfo, bool) {
 	return s.nodes[i], true
 }
 
-// WithAffinity lists the nodes that hold pods with any inter-pod affinity term.
-func (s *Snapshot) WithAffinity() []*NodeInfo {
-	s.refreshLists()
-	return s.affinity
-}
+// HasAffinity reports whether any node holds a pod with an inter-pod affinity term.
+func (s *Snapshot) HasAffinity() bool { return s.affinity > 0 }
 
-// WithRequiredAntiAffinity lists the nodes that hold pods with required anti-affinity.
-func (s *Snapshot) WithRequiredAntiAffinity() []*NodeInfo {
-	s.refreshLists()
-	return s.anti
-}
+// HasRequiredAntiAffinity reports whether any node holds a pod with required anti-affinity.
+func (s *Snapshot) HasRequiredAntiAffinity() bool { return s.anti > 0 }
 
 // Position answers where in Nodes a node is, false when it is not among them.
 func (s *Snapshot) Position(name string) (int, bool) {
@@ -67,8 +64,10 @@ func (s *Snapshot) Kinds() iter.Seq[*PodKind] {
 	return maps.Values(s.kinds)
 }
 
-// Topology answers the domains of a topology key, under the same terms as Kinds.
+// Topology answers the domains of a topology key. It may be called side by side.
 func (s *Snapshot) Topology(key string) *Topology {
+	s.topologyMu.Lock()
+	defer s.topologyMu.Unlock()
 	t := s.topologies[key]
 	if t == nil {
 		if s.topologies == nil {
@@ -90,10 +89,11 @@ func (s *Snapshot) SetImageNodes(counts map[string]int) { s.imageNodes = counts 
 func (s *Snapshot) Reset(nodes []*NodeInfo) {
 	s.nodes, s.kinds, s.topologies = nodes, nil, nil
 	s.index = make(map[string]int, len(nodes))
+	s.affinity, s.anti = 0, 0
 	for i, n := range nodes {
 		s.index[n.Name()] = i
+		s.countAffinity(n, 1)
 	}
-	s.listsStale = true
 }
 
 // Replace puts a newer version of a node the snapshot already has; false when it has none.
@@ -102,9 +102,8 @@ func (s *Snapshot) Replace(name string, node *NodeInfo) bool {
 	if !ok {
 		return false
 	}
-	if len(s.nodes[i].PodsWithAffinity)+len(node.PodsWithAffinity) > 0 {
-		s.listsStale = true
-	}
+	s.countAffinity(s.nodes[i], -1)
+	s.countAffinity(node, 1)
 	s.reindex(i, node)
 	s.nodes[i] = node
 	return true
@@ -134,18 +133,11 @@ func (s *Snapshot) Clone() *Snapshot {
 	return c
 }
 
-func (s *Snapshot) refreshLists() {
-	if !s.listsStale {
-		return
+func (s *Snapshot) countAffinity(node *NodeInfo, n int) {
+	if len(node.PodsWithAffinity) > 0 {
+		s.affinity += n
 	}
-	s.listsStale = false
-	s.affinity, s.anti = s.affinity[:0], s.anti[:0]
-	for _, n := range s.nodes {
-		if len(n.PodsWithAffinity) > 0 {
-			s.affinity = append(s.affinity, n)
-		}
-		if len(n.PodsWithRequiredAntiAffinity) > 0 {
-			s.anti = append(s.anti, n)
-		}
+	if len(node.PodsWithRequiredAntiAffinity) > 0 {
+		s.anti += n
 	}
 }

@@ -17,7 +17,7 @@ const (
 )
 
 // affinityScores sums weights by domain.
-type affinityScores map[domain]int64
+type affinityScores struct{ domainCounts }
 
 // Clone implements framework.StateData; the sums are never changed after PreScore.
 func (s affinityScores) Clone() framework.StateData { return s }
@@ -32,24 +32,20 @@ type softTerms struct {
 // PreScore sums the preferences of the pod for its neighbours, and of the neighbours for the pod, by domain.
 func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
 	own := len(c.Pod.PreferredAffinity)+len(c.Pod.PreferredAntiAffinity) > 0
-	if !own && len(c.Snapshot.WithAffinity()) == 0 || len(c.Snapshot.Nodes()) == 0 {
+	if !own && !c.Snapshot.HasAffinity() || len(c.Snapshot.Nodes()) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
 	terms, err := p.softTerms(c.Pod)
 	if err != nil {
 		return framework.AsStatus(err)
 	}
-	scores, nodes := affinityScores{}, c.Snapshot.Nodes()
+	var scores affinityScores
 	for kind := range c.Snapshot.Kinds() {
 		terms.weigh(kind.Pod, func(key string, weight int64) {
-			for _, on := range kind.On {
-				if value, ok := nodes[on.Node].Node.Labels[key]; ok {
-					scores[domain{key, value}] += weight * int64(on.Pods)
-				}
-			}
+			scores.of(c.Snapshot, key).addAll(kind.On, weight)
 		})
 	}
-	if len(scores) == 0 {
+	if scores.none() {
 		return framework.NewStatus(framework.Skip)
 	}
 	c.Write(affinityScoreKey, scores)
@@ -109,10 +105,11 @@ func (own *softTerms) weigh(existing *framework.PodInfo, like func(key string, w
 
 // Score sums over the node's domains.
 func (p *InterPodAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	scores := framework.State[affinityScores](c, affinityScoreKey)
+	at, _ := c.Snapshot.Position(node.Name())
 	var sum int64
-	for key, value := range node.Node.Labels {
-		sum += scores[domain{key, value}]
+	for _, k := range framework.State[affinityScores](c, affinityScoreKey).domainCounts {
+		weight, _ := k.at(at)
+		sum += weight
 	}
 	return sum, nil
 }

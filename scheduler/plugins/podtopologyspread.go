@@ -81,18 +81,15 @@ func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.
 	return !s.honorTaint || !untolerated(log, node, pod)
 }
 
-// perNode counts the live pods of the namespace that the selector picks, by the position of their node in the snapshot.
-func (s *spread) perNode(snapshot *framework.Snapshot, namespace string) []int32 {
-	counts := make([]int32, len(snapshot.Nodes()))
+// matching answers the kinds of live pods of the namespace that the selector picks.
+func (s *spread) matching(snapshot *framework.Snapshot, namespace string) []*framework.PodKind {
+	var picked []*framework.PodKind
 	for kind := range snapshot.Kinds() {
-		if pod := kind.Pod.Pod; pod.Namespace != namespace || kind.Leaving() || !s.selector.Matches(labels.Set(pod.Labels)) {
-			continue
-		}
-		for _, on := range kind.On {
-			counts[on.Node] += on.Pods
+		if pod := kind.Pod.Pod; pod.Namespace == namespace && !kind.Leaving() && s.selector.Matches(labels.Set(pod.Labels)) {
+			picked = append(picked, kind)
 		}
 	}
-	return counts
+	return picked
 }
 
 func hasAllKeys(node *corev1.Node, spreads []spread) bool {
@@ -147,50 +144,76 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
-	log := klog.FromContext(ctx)
-	hasKeys := withAllKeys(c.Snapshot, spreads)
+	count := counter{snapshot: c.Snapshot, pod: pod, affinity: s.affinity, log: klog.FromContext(ctx), strict: true}
 	for i := range spreads {
-		s.domains = append(s.domains, countDomains(c.Snapshot, spreads[i].key, spreads[i].perNode(c.Snapshot, pod.Namespace), func(n int, node *corev1.Node) bool {
-			return hasKeys(n) && spreads[i].counts(log, pod, s.affinity, node)
-		}))
-	}
-	for i := range spreads {
+		s.domains = append(s.domains, count.domainsOf(spreads, i))
 		s.settle(i)
 	}
 	c.Write(p.Name(), s)
 	return nil, nil
 }
 
-// withAllKeys answers whether the n-th node of the snapshot carries the keys of all constraints.
-func withAllKeys(snapshot *framework.Snapshot, spreads []spread) func(n int) bool {
-	topologies := make([]*framework.Topology, len(spreads))
-	for i := range spreads {
-		topologies[i] = snapshot.Topology(spreads[i].key)
-	}
-	return func(n int) bool {
-		for _, t := range topologies {
-			if t.Of[n] < 0 {
-				return false
-			}
-		}
-		return true
-	}
+// counter counts the pods that a pod's constraints are about.
+type counter struct {
+	snapshot *framework.Snapshot
+	pod      *corev1.Pod
+	affinity nodeaffinity.RequiredNodeAffinity
+	log      klog.Logger
+	// strict leaves out nodes that lack the key of any constraint.
+	strict bool
 }
 
-// countDomains sums the pods of the nodes that count by domain. A domain without such a node is absent.
-func countDomains(snapshot *framework.Snapshot, key string, perNode []int32, counts func(n int, node *corev1.Node) bool) map[string]int {
-	topology := snapshot.Topology(key)
-	sums, seen := make([]int, len(topology.Values)), make([]bool, len(topology.Values))
-	for n, node := range snapshot.Nodes() {
-		if at := topology.Of[n]; at >= 0 && counts(n, node.Node) {
-			sums[at] += int(perNode[n])
+// domainsOf sums the matching pods of the nodes that count for the i-th constraint, by domain. A domain without such a
+// node is absent.
+func (c *counter) domainsOf(spreads []spread, i int) map[string]int {
+	topology := c.snapshot.Topology(spreads[i].key)
+	in := topology.Of // the domain of every node that counts
+	if !c.all(spreads, i) {
+		in = c.counting(spreads, i, topology)
+	}
+	return sum(topology, in, spreads[i].matching(c.snapshot, c.pod.Namespace))
+}
+
+// all reports that every node with the key counts for the i-th constraint.
+func (c *counter) all(spreads []spread, i int) bool {
+	s, spec := &spreads[i], &c.pod.Spec
+	if s.honorTaint || (c.strict && len(spreads) > 1) {
+		return false
+	}
+	return !s.honorAffinity || (len(spec.NodeSelector) == 0 && requiredTerms(c.pod) == nil)
+}
+
+// counting answers the domain of every node that counts for the i-th constraint, -1 for the others.
+func (c *counter) counting(spreads []spread, i int, topology *framework.Topology) []int32 {
+	in := make([]int32, len(topology.Of))
+	for n, node := range c.snapshot.Nodes() {
+		in[n] = -1
+		if topology.Of[n] >= 0 && (!c.strict || hasAllKeys(node.Node, spreads)) && spreads[i].counts(c.log, c.pod, c.affinity, node.Node) {
+			in[n] = topology.Of[n]
+		}
+	}
+	return in
+}
+
+// sum adds up the pods by domain, where in says which domain of the topology a node counts for, if any.
+func sum(topology *framework.Topology, in []int32, kinds []*framework.PodKind) map[string]int {
+	pods, seen := make([]int, len(topology.Values)), make([]bool, len(topology.Values))
+	for _, at := range in {
+		if at >= 0 {
 			seen[at] = true
 		}
 	}
-	domains := make(map[string]int, len(sums))
+	for _, kind := range kinds {
+		for _, on := range kind.On {
+			if at := in[on.Node]; at >= 0 {
+				pods[at] += int(on.Pods)
+			}
+		}
+	}
+	domains := make(map[string]int, len(pods))
 	for at, value := range topology.Values {
 		if seen[at] {
-			domains[value] = sums[at]
+			domains[value] = pods[at]
 		}
 	}
 	return domains

@@ -18,7 +18,7 @@ const spreadScoreKey = "PodTopologySpread/score"
 type spreadScore struct {
 	spreads []spread
 	domains []map[string]int
-	perNode [][]int32 // matching pods of every node of the snapshot
+	hosts   [][]int32 // matching pods of every node of the snapshot, of constraints over hosts
 	weights []float64
 	// strict nodes must carry all keys; the others are left out of the scoring.
 	strict bool
@@ -27,7 +27,7 @@ type spreadScore struct {
 // Clone implements framework.StateData; the counts are never changed after PreScore.
 func (s *spreadScore) Clone() framework.StateData { return s }
 
-// PreScore counts the matching pods of the feasible nodes' domains.
+// PreScore counts the matching pods of every domain.
 func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo) *framework.Status {
 	pod := c.Pod.Pod
 	s := &spreadScore{strict: len(pod.Spec.TopologySpreadConstraints) > 0}
@@ -43,27 +43,35 @@ func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, no
 	if len(s.spreads) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
-	feasible := s.feasibleDomains(nodes)
-	affinity, log := nodeaffinity.GetRequiredNodeAffinity(pod), klog.FromContext(ctx)
-	hasKeys := withAllKeys(c.Snapshot, s.spreads)
-	s.perNode, s.domains = make([][]int32, len(s.spreads)), make([]map[string]int, len(s.spreads))
-	for i := range s.spreads {
-		one := &s.spreads[i]
-		s.perNode[i] = one.perNode(c.Snapshot, pod.Namespace)
-		if one.key == corev1.LabelHostname {
-			continue
-		}
-		s.domains[i] = countDomains(c.Snapshot, one.key, s.perNode[i], func(n int, node *corev1.Node) bool {
-			return (!s.strict || hasKeys(n)) && feasible[i][node.Labels[one.key]] && one.counts(log, pod, affinity, node)
-		})
+	s.weigh(nodes)
+	count := counter{
+		snapshot: c.Snapshot, pod: pod, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), log: klog.FromContext(ctx), strict: s.strict,
 	}
+	s.count(&count)
 	c.Write(spreadScoreKey, s)
 	return nil
 }
 
-// feasibleDomains answers the domains of the nodes to score and sets the weights. Host domains are counted per node while
-// scoring, so none are listed.
-func (s *spreadScore) feasibleDomains(nodes []*framework.NodeInfo) []map[string]bool {
+// count counts the pods of the domains; a host's are all that match there, whatever the node is like.
+func (s *spreadScore) count(c *counter) {
+	s.hosts = make([][]int32, len(s.spreads))
+	s.domains = make([]map[string]int, len(s.spreads))
+	for i := range s.spreads {
+		if s.spreads[i].key != corev1.LabelHostname {
+			s.domains[i] = c.domainsOf(s.spreads, i)
+			continue
+		}
+		s.hosts[i] = make([]int32, len(c.snapshot.Nodes()))
+		for _, kind := range s.spreads[i].matching(c.snapshot, c.pod.Namespace) {
+			for _, on := range kind.On {
+				s.hosts[i][on.Node] += on.Pods
+			}
+		}
+	}
+}
+
+// weigh sets the weights, by the number of domains of the nodes to score.
+func (s *spreadScore) weigh(nodes []*framework.NodeInfo) {
 	domains := make([]map[string]bool, len(s.spreads))
 	for i := range domains {
 		domains[i] = map[string]bool{}
@@ -88,7 +96,6 @@ func (s *spreadScore) feasibleDomains(nodes []*framework.NodeInfo) []map[string]
 		}
 		s.weights[i] = math.Log(float64(size + 2))
 	}
-	return domains
 }
 
 // Score sums the matching pods of the node's domains, weighted; fewer is better.
@@ -106,7 +113,7 @@ func (p *PodTopologySpread) Score(_ context.Context, c *framework.Cycle, node *f
 		count := s.domains[i][value]
 		if s.spreads[i].key == corev1.LabelHostname {
 			if at, ok := c.Snapshot.Position(node.Name()); ok {
-				count = int(s.perNode[i][at])
+				count = int(s.hosts[i][at])
 			}
 		}
 		score += float64(count)*s.weights[i] + float64(s.spreads[i].maxSkew-1)
