@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +21,9 @@ const (
 	minFeasibleNodes   = 100
 	minFeasiblePercent = 5
 )
+
+// smallestBatch is how many nodes are filtered side by side at least, even if fewer are still wanted.
+const smallestBatch = 128
 
 // errNoNodes is what pods are told in a cluster without nodes.
 var errNoNodes = errors.New("no nodes available to schedule pods")
@@ -214,40 +217,39 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	if len(nodes) == 0 {
 		return nil, nil
 	}
-	began := time.Now()
-	c, enough := a.cycle, s.enough(a.profile, len(nodes))
-	statuses := make([]*framework.Status, len(nodes))
-	tried := make([]bool, len(nodes))
-	var fits atomic.Int64
-	c.Parallel(len(nodes), func(from, to int) {
-		for i := from; i < to && int(fits.Load()) < enough; i++ {
-			statuses[i] = a.profile.FilterWithNominated(ctx, c, nodes[(s.nextNode+i)%len(nodes)])
-			tried[i] = true
-			if statuses[i].IsSuccess() {
-				fits.Add(1)
+	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
+	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
+	s.statuses = s.statuses[:0]
+	defer func() { a.profile.Filtered(ctx, a.cycle, began, first, s.statuses) }()
+	tried := 0
+	for tried < len(nodes) && len(found) < enough {
+		s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)))
+		for ; tried < len(s.statuses) && len(found) < enough; tried++ {
+			node, status := nodes[(s.nextNode+tried)%len(nodes)], s.statuses[tried]
+			switch {
+			case status.IsSuccess():
+				found = append(found, node)
+			case status.Code() == framework.Error:
+				return nil, fmt.Errorf("filtering node %s: %w", node.Name(), status.Err())
+			default:
+				diagnosis.Nodes.Set(node.Name(), status)
+				diagnosis.AddPlugin(status)
 			}
 		}
-	})
-	a.profile.Filtered(ctx, c, began, nodes[s.nextNode%len(nodes)], statuses, tried)
-	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
-	processed := 0
-	for i := range nodes {
-		node := nodes[(s.nextNode+i)%len(nodes)]
-		switch {
-		case !tried[i]:
-			continue
-		case statuses[i].Code() == framework.Error:
-			return nil, fmt.Errorf("filtering node %s: %w", node.Name(), statuses[i].Err())
-		case !statuses[i].IsSuccess():
-			diagnosis.Nodes.Set(node.Name(), statuses[i])
-			diagnosis.AddPlugin(statuses[i])
-		case len(found) < enough:
-			found = append(found, node)
-		}
-		processed++
 	}
-	s.nextNode = (s.nextNode + processed) % len(c.Snapshot.Nodes())
+	s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
 	return found, nil
+}
+
+// tryNodes filters a batch of nodes side by side, those that come after the ones with a status, and adds their statuses.
+func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, batch int) {
+	tried := len(s.statuses)
+	s.statuses = slices.Grow(s.statuses, batch)[:tried+batch]
+	a.cycle.Parallel(batch, func(from, to int) {
+		for i := tried + from; i < tried+to; i++ {
+			s.statuses[i] = a.profile.FilterWithNominated(ctx, a.cycle, nodes[(s.nextNode+i)%len(nodes)])
+		}
+	})
 }
 
 // enough is how many fitting nodes end the search: one when nothing would choose among more.

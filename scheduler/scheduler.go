@@ -26,6 +26,7 @@ import (
 
 	"skiff/scheduler/cache"
 	"skiff/scheduler/extender"
+	"skiff/scheduler/framework"
 	"skiff/scheduler/plugins"
 	"skiff/scheduler/queue"
 )
@@ -48,6 +49,8 @@ type Scheduler struct {
 	synced     []toolscache.DoneChecker
 	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
 	nextNode int
+	// statuses is room for what filters say, used anew for every search. The loop's own.
+	statuses []*framework.Status
 }
 
 // New wires a scheduler and registers its informers; it starts nothing.

@@ -75,16 +75,13 @@ func (f *Framework) counter(plugin Plugin, point string) func(calls int) {
 // Filtered reports a search for nodes that began at a time: the statuses of the nodes that were looked at, and the first
 // of them. Counting here instead of where filters are called keeps that loop free of what all its goroutines share. A
 // node is counted once, whatever was asked about pods that are promised to it.
-func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, first *NodeInfo, statuses []*Status, tried []bool) {
+func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, first *NodeInfo, statuses []*Status) {
 	if f.observer == nil {
 		return
 	}
 	took, code := time.Since(began), Success
 	calls, rejected := 0, make([]int, len(f.filters))
-	for i, s := range statuses {
-		if !tried[i] {
-			continue
-		}
+	for _, s := range statuses {
 		calls++
 		if s.IsSuccess() {
 			continue

@@ -99,11 +99,11 @@ func run(t *testing.T, sampled bool) *ledger {
 	ctx, c := t.Context(), framework.NewCycle(pod, framework.NewSnapshot())
 	c.Sampled = sampled
 	f.PreFilter(ctx, c)
-	statuses, tried := make([]*framework.Status, 3), []bool{true, true, false}
-	for i := range 2 {
+	statuses := make([]*framework.Status, 2)
+	for i := range statuses {
 		statuses[i] = f.Filter(ctx, c, nodes[i])
 	}
-	f.Filtered(ctx, c, time.Now(), nodes[0], statuses, tried)
+	f.Filtered(ctx, c, time.Now(), nodes[0], statuses)
 	if _, s := f.Score(ctx, c, nodes[:1]); !s.IsSuccess() {
 		t.Fatal(s.Message())
 	}
