@@ -27,7 +27,7 @@ export GOFLAGS := -trimpath -buildvcs=false $(GOFLAGS)
 
 RUNTIME := $(BUNDLE)/runc $(BUNDLE)/containerd-shim-runc-v2 $(BUNDLE)/bridge $(BUNDLE)/host-local $(BUNDLE)/loopback
 
-.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api bench-controllers e2e deps test-deps bundle clean generate fmt deadcode help
+.PHONY: build up down clean-data test fuzz test-race lint bench bench-start bench-api bench-controllers bench-scheduler same-scheduler e2e deps test-deps bundle clean generate fmt deadcode help
 
 ## help: this list
 help:
@@ -84,7 +84,7 @@ test-race: test-deps bundle build clients extensions
 BENCH   := cd test/bench && $(GO) test -tags bench -count=1 -v
 
 ## bench: every benchmark below, one after the other
-bench: bench-start bench-api bench-controllers
+bench: bench-start bench-api bench-controllers bench-scheduler
 
 ## bench-start: start-up times, memory, CPU and size; five runs of a minute and a half
 bench-start: build clients
@@ -97,6 +97,18 @@ bench-api: build $(BUILD)/bench/kube-apiserver $(BUILD)/bench/etcd
 ## bench-controllers: the controllers against kube-controller-manager; writes docs/benchmarks, fails when a target is missed
 bench-controllers: build $(BUILD)/bench/kube-controller-manager $(BUILD)/bench/manager
 	$(BENCH) -timeout 120m ./controllers $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+## bench-scheduler: the scheduler against kube-scheduler; writes docs/benchmarks, fails when a target is missed
+bench-scheduler: build $(BUILD)/bench/kube-scheduler $(BUILD)/bench/scheduler
+	$(BENCH) -timeout 120m ./scheduler $(if $(ROUNDS),-rounds $(ROUNDS)) -out $(CURDIR)/docs/benchmarks
+
+## same-scheduler: skiff's scheduler and kube-scheduler decide about the same pods in random clusters
+same-scheduler: build $(BUILD)/bench/kube-scheduler
+	$(BENCH) -timeout 60m ./scheduler/differential $(if $(SEED),-seed $(SEED))
+
+# skiff's scheduler in a process of its own.
+$(BUILD)/bench/scheduler: $(GOFILES)
+	cd test/bench && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ ./scheduler/engine
 
 # skiff's controllers in a process of their own.
 $(BUILD)/bench/manager: $(GOFILES) $(wildcard test/bench/controllers/manager/*.go) test/bench/go.mod

@@ -62,6 +62,7 @@ type Config struct {
 	Limits         Limits
 	Profiling      Profiling
 	Autoscaling    Autoscaling
+	Scheduling     Scheduling
 
 	Verbosity int // klog verbosity
 }
@@ -101,7 +102,7 @@ func (c *Config) Validate() error {
 	for _, check := range []func() error{
 		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
 		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits, c.validateProfiling,
-		c.validateAutoscaling,
+		c.validateAutoscaling, c.validateScheduling,
 	} {
 		if err := check(); err != nil {
 			return err

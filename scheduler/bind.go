@@ -17,13 +17,13 @@ func (s *Scheduler) assume(ctx context.Context, a *attempt, node string) *failur
 	if err := s.cache.Assume(pod.WithNode(node), node); err != nil {
 		return &failure{status: framework.AsStatus(err), nominate: &none}
 	}
-	status := s.framework.Reserve(ctx, a.cycle, node)
+	status := a.profile.Reserve(ctx, a.cycle, node)
 	if status.IsSuccess() {
-		if status = s.framework.Permit(ctx, a.cycle, node); status.IsSuccess() || status.IsWait() {
+		if status = a.profile.Permit(ctx, a.cycle, node); status.IsSuccess() || status.IsWait() {
 			s.nominator.Remove(pod.Pod.UID)
 			return nil
 		}
-		s.framework.Unreserve(ctx, a.cycle, node)
+		a.profile.Unreserve(ctx, a.cycle, node)
 	}
 	s.cache.Forget(pod.Pod.UID)
 	return rejected(status, node)
@@ -47,11 +47,11 @@ func (s *Scheduler) bind(ctx context.Context, a *attempt, node string) {
 	s.metrics.goroutines.WithLabelValues("binding").Inc()
 	defer s.metrics.goroutines.WithLabelValues("binding").Dec()
 	pod := a.queued.Info.Pod
-	status := s.framework.WaitOnPermit(ctx, a.queued.Info)
+	status := a.profile.WaitOnPermit(ctx, a.queued.Info)
 	if status.IsSuccess() {
 		s.queue.Decided(pod.UID)
-		if status = s.framework.PreBind(ctx, a.cycle, node); status.IsSuccess() {
-			status = s.framework.Bind(ctx, a.cycle, node)
+		if status = a.profile.PreBind(ctx, a.cycle, node); status.IsSuccess() {
+			status = s.write(ctx, a, node)
 		}
 	}
 	if !status.IsSuccess() {
@@ -59,17 +59,17 @@ func (s *Scheduler) bind(ctx context.Context, a *attempt, node string) {
 		return
 	}
 	s.queue.Done(pod.UID)
-	s.framework.PostBind(ctx, a.cycle, node)
+	a.profile.PostBind(ctx, a.cycle, node)
 	s.metrics.scheduled(a)
 	klog.FromContext(ctx).V(2).Info("bound the pod", "node", node)
-	s.recorder.Eventf(pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v",
+	a.profile.recorder.Eventf(pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v",
 		pod.Namespace, pod.Name, node)
 }
 
 // unbind takes a decision back.
 func (s *Scheduler) unbind(ctx context.Context, a *attempt, node string, status *framework.Status) {
 	pod := a.queued.Info.Pod
-	s.framework.Unreserve(ctx, a.cycle, node)
+	a.profile.Unreserve(ctx, a.cycle, node)
 	s.cache.Forget(pod.UID)
 	s.queue.Move(framework.Change{
 		Event: framework.ClusterEvent{Resource: framework.AssignedPod, Action: framework.Delete, Label: "AssignedPodDelete"}, Old: pod,
@@ -88,7 +88,7 @@ func (s *Scheduler) fail(ctx context.Context, a *attempt, f *failure) {
 	if f.status.IsRejected() {
 		reason = corev1.PodReasonUnschedulable
 	}
-	s.metrics.failed(reason, time.Since(a.start))
+	s.metrics.failed(a.profile.Name(), reason, time.Since(a.start))
 	pod, msg := p.Info.Pod, f.status.Message()
 	log := klog.FromContext(ctx)
 	if reason == corev1.PodReasonSchedulerError {
@@ -104,7 +104,7 @@ func (s *Scheduler) fail(ctx context.Context, a *attempt, f *failure) {
 		s.nominator.Remove(pod.UID)
 		return
 	}
-	s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", note(msg))
+	a.profile.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", note(msg))
 	s.writer.write(pod, statusChange{nominate: f.nominate, condition: corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, ObservedGeneration: pod.Generation, Reason: reason, Message: msg,
 	}})

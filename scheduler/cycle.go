@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,14 +22,18 @@ const (
 	minFeasiblePercent = 5
 )
 
+// smallestBatch is how many nodes are filtered side by side at least, even if fewer are still wanted.
+const smallestBatch = 128
+
 // errNoNodes is what pods are told in a cluster without nodes.
 var errNoNodes = errors.New("no nodes available to schedule pods")
 
 // attempt is one pod on its way through the loop.
 type attempt struct {
-	queued *queue.Pod
-	cycle  *framework.Cycle
-	start  time.Time
+	queued  *queue.Pod
+	profile *profile
+	cycle   *framework.Cycle
+	start   time.Time
 }
 
 // failure says why an attempt failed and what becomes of the nominated node: nil leaves it, "" clears it.
@@ -60,7 +64,9 @@ func (s *Scheduler) scheduleOne(ctx context.Context, p *queue.Pod) {
 // try decides on a node for the pod and assumes it is there.
 func (s *Scheduler) try(ctx context.Context, a *attempt) (string, *failure) {
 	a.start = time.Now()
+	a.profile = s.profiles.of(a.queued.Info.Pod)
 	a.cycle = framework.NewCycle(a.queued.Info, s.cache.Snapshot())
+	a.cycle.Parallelism, a.cycle.Sampled = s.cfg.Parallelism, s.metrics.sample()
 	node, failed := s.decide(ctx, a)
 	if failed == nil {
 		failed = s.assume(ctx, a, node)
@@ -72,7 +78,7 @@ func (s *Scheduler) try(ctx context.Context, a *attempt) (string, *failure) {
 func (s *Scheduler) skip(p *queue.Pod) bool {
 	pod := p.Info.Pod
 	if pod.DeletionTimestamp != nil {
-		s.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling",
+		s.profiles.of(pod).recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling",
 			"skip schedule deleting pod: %v/%v", pod.Namespace, pod.Name)
 		return true
 	}
@@ -100,10 +106,11 @@ func (s *Scheduler) decide(ctx context.Context, a *attempt) (string, *failure) {
 	case 1:
 		return feasible[0].Name(), nil
 	}
-	scores, status := s.framework.Score(ctx, a.cycle, feasible)
+	scores, status := a.profile.Score(ctx, a.cycle, feasible)
 	if !status.IsSuccess() {
 		return "", &failure{status: framework.AsStatus(fmt.Errorf("scoring nodes: %w", status.Err())), nominate: &none}
 	}
+	s.scoreExtended(ctx, a.queued.Info.Pod, scores)
 	return best(scores), nil
 }
 
@@ -125,7 +132,7 @@ func best(scores []framework.NodeScore) string {
 
 // unfit runs the PostFilter plugins for a pod no node fits.
 func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.Diagnosis) *failure {
-	result, status := s.framework.PostFilter(ctx, a.cycle, diagnosis.Nodes)
+	result, status := a.profile.PostFilter(ctx, a.cycle, diagnosis.Nodes)
 	diagnosis.PostFilterMsg = status.Message()
 	f := &failure{diagnosis: diagnosis}
 	if result != nil {
@@ -139,7 +146,7 @@ func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.D
 // feasible answers nodes the pod fits, and for the others why not.
 func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.NodeInfo, framework.Diagnosis, error) {
 	c, diagnosis := a.cycle, framework.NewDiagnosis()
-	result, narrowedBy, status := s.framework.PreFilter(ctx, c)
+	result, narrowedBy, status := a.profile.PreFilter(ctx, c)
 	diagnosis.UnschedulablePlugins.Insert(narrowedBy...)
 	if status.IsRejected() {
 		diagnosis.Nodes.SetAbsent(status)
@@ -150,7 +157,7 @@ func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.Node
 	if !status.IsSuccess() {
 		return nil, diagnosis, status.Err()
 	}
-	if node, ok := c.Snapshot.Node(s.nominatedNode(a)); ok && s.framework.FilterWithNominated(ctx, c, node).IsSuccess() {
+	if node := s.tryNominated(ctx, a); node != nil {
 		return []*framework.NodeInfo{node}, diagnosis, nil
 	}
 	nodes := c.Snapshot.Nodes()
@@ -159,8 +166,32 @@ func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.Node
 		diagnosis.Nodes.SetAbsent(framework.NewStatus(framework.UnschedulableAndUnresolvable,
 			fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", narrowedBy)))
 	}
-	found, err := s.filter(ctx, c, nodes, &diagnosis)
-	return found, diagnosis, err
+	found, err := s.filter(ctx, a, nodes, &diagnosis)
+	if err != nil || len(found) == 0 {
+		return nil, diagnosis, err
+	}
+	passed, err := s.filterExtended(ctx, c.Pod.Pod, found, diagnosis.Nodes)
+	if len(passed) != len(found) {
+		diagnosis.UnschedulablePlugins.Insert(extenders)
+	}
+	return passed, diagnosis, err
+}
+
+// tryNominated answers the node that preemption made room on, nil when the pod doesn't fit there (any more).
+func (s *Scheduler) tryNominated(ctx context.Context, a *attempt) *framework.NodeInfo {
+	node, ok := a.cycle.Snapshot.Node(s.nominatedNode(a))
+	if !ok || !a.profile.FilterWithNominated(ctx, a.cycle, node).IsSuccess() {
+		return nil
+	}
+	passed, err := s.filterExtended(ctx, a.cycle.Pod.Pod, []*framework.NodeInfo{node}, framework.NewNodeStatuses())
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "asking extenders about the nominated node", "node", node.Name())
+		return nil
+	}
+	if len(passed) == 0 {
+		return nil
+	}
+	return node
 }
 
 // nominatedNode is where preemption made room for the pod.
@@ -182,50 +213,54 @@ func named(snapshot *framework.Snapshot, names sets.Set[string]) []*framework.No
 }
 
 // filter tries the nodes from where the last search stopped until enough fit. Rejections are noted of all nodes tried.
-func (s *Scheduler) filter(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo, diagnosis *framework.Diagnosis) ([]*framework.NodeInfo, error) {
+func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, diagnosis *framework.Diagnosis) ([]*framework.NodeInfo, error) {
 	if len(nodes) == 0 {
 		return nil, nil
 	}
-	enough := s.enough(len(nodes))
-	statuses := make([]*framework.Status, len(nodes))
-	tried := make([]bool, len(nodes))
-	var fits atomic.Int64
-	framework.Parallel(len(nodes), func(from, to int) {
-		for i := from; i < to && int(fits.Load()) < enough; i++ {
-			statuses[i] = s.framework.FilterWithNominated(ctx, c, nodes[(s.nextNode+i)%len(nodes)])
-			tried[i] = true
-			if statuses[i].IsSuccess() {
-				fits.Add(1)
+	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
+	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
+	s.statuses = s.statuses[:0]
+	defer func() { a.profile.Filtered(ctx, a.cycle, began, first, s.statuses) }()
+	tried := 0
+	for tried < len(nodes) && len(found) < enough {
+		s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)))
+		for ; tried < len(s.statuses) && len(found) < enough; tried++ {
+			node, status := nodes[(s.nextNode+tried)%len(nodes)], s.statuses[tried]
+			switch {
+			case status.IsSuccess():
+				found = append(found, node)
+			case status.Code() == framework.Error:
+				return nil, fmt.Errorf("filtering node %s: %w", node.Name(), status.Err())
+			default:
+				diagnosis.Nodes.Set(node.Name(), status)
+				diagnosis.AddPlugin(status)
 			}
 		}
-	})
-	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
-	processed := 0
-	for i := range nodes {
-		node := nodes[(s.nextNode+i)%len(nodes)]
-		switch {
-		case !tried[i]:
-			continue
-		case statuses[i].Code() == framework.Error:
-			return nil, fmt.Errorf("filtering node %s: %w", node.Name(), statuses[i].Err())
-		case !statuses[i].IsSuccess():
-			diagnosis.Nodes.Set(node.Name(), statuses[i])
-			diagnosis.AddPlugin(statuses[i])
-		case len(found) < enough:
-			found = append(found, node)
-		}
-		processed++
 	}
-	s.nextNode = (s.nextNode + processed) % len(c.Snapshot.Nodes())
+	s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
 	return found, nil
 }
 
-// enough is how many fitting nodes end the search.
-func (s *Scheduler) enough(nodes int) int {
+// tryNodes filters a batch of nodes side by side, those that come after the ones with a status, and adds their statuses.
+func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, batch int) {
+	tried := len(s.statuses)
+	s.statuses = slices.Grow(s.statuses, batch)[:tried+batch]
+	a.cycle.Parallel(batch, func(from, to int) {
+		for i := tried + from; i < tried+to; i++ {
+			s.statuses[i] = a.profile.FilterWithNominated(ctx, a.cycle, nodes[(s.nextNode+i)%len(nodes)])
+		}
+	})
+}
+
+// enough is how many fitting nodes end the search: one when nothing would choose among more.
+func (s *Scheduler) enough(p *profile, nodes int) int {
+	if !p.Scores() && !s.extendersChoose() {
+		return 1
+	}
 	if nodes < minFeasibleNodes {
 		return nodes
 	}
-	percent := s.cfg.PercentageOfNodesToScore
+	percent := p.percentage
 	if percent == 0 {
 		percent = max(50-nodes/125, minFeasiblePercent)
 	}

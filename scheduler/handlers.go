@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -19,8 +20,8 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 		informer toolscache.SharedIndexInformer
 		handler  toolscache.ResourceEventHandler
 	}{
-		{core.Nodes().Informer(), handle(s.nodeChanged)},
-		{core.Pods().Informer(), handle(s.podChanged)},
+		{core.Nodes().Informer(), handle(timed(s, func(*corev1.Node) string { return "Node" }, s.nodeChanged))},
+		{core.Pods().Informer(), handle(timed(s, podKind, s.podChanged))},
 		{core.PersistentVolumes().Informer(), handle(moves[corev1.PersistentVolume](s, framework.PersistentVolume, "PersistentVolume"))},
 		{core.PersistentVolumeClaims().Informer(), handle(moves[corev1.PersistentVolumeClaim](s, framework.PersistentVolumeClaim, "PersistentVolumeClaim"))},
 		{storage.StorageClasses().Informer(), handle(moves[storagev1.StorageClass](s, framework.StorageClass, "StorageClass"))},
@@ -66,9 +67,32 @@ func as[T any](object any) *T {
 	return typed
 }
 
+// timed has the handling of a kind of objects timed.
+func timed[T any](s *Scheduler, kind func(*T) string, changed func(before, after *T)) func(before, after *T) {
+	return func(before, after *T) {
+		began := time.Now()
+		changed(before, after)
+		switch {
+		case after == nil && before != nil:
+			s.metrics.handled(kind(before)+"Delete", time.Since(began))
+		case after != nil && before == nil:
+			s.metrics.handled(kind(after)+"Add", time.Since(began))
+		case after != nil:
+			s.metrics.handled(kind(after)+"Update", time.Since(began))
+		}
+	}
+}
+
+func podKind(pod *corev1.Pod) string {
+	if pod.Spec.NodeName != "" {
+		return "AssignedPod"
+	}
+	return "UnscheduledPod"
+}
+
 // moves tells the queue of changes of a resource.
 func moves[T any](s *Scheduler, resource framework.EventResource, name string) func(before, after *T) {
-	return func(before, after *T) {
+	return timed(s, func(*T) string { return name }, func(before, after *T) {
 		change := framework.Change{Event: framework.ClusterEvent{Resource: resource, Action: framework.UpdateOther, Label: name + "Update"}}
 		if before != nil {
 			change.Old = before
@@ -81,7 +105,7 @@ func moves[T any](s *Scheduler, resource framework.EventResource, name string) f
 			change.Event.Action, change.Event.Label = framework.Delete, name+"Delete"
 		}
 		s.queue.Move(change)
-	}
+	})
 }
 
 func (s *Scheduler) nodeChanged(before, after *corev1.Node) {
@@ -114,7 +138,7 @@ func ended(pod *corev1.Pod) bool {
 
 // waiting: the pod wants a node from this scheduler.
 func (s *Scheduler) waiting(pod *corev1.Pod) bool {
-	return pod.Spec.NodeName == "" && !ended(pod) && pod.Spec.SchedulerName == s.cfg.Name
+	return pod.Spec.NodeName == "" && !ended(pod) && s.profiles.of(pod) != nil
 }
 
 // podChanged brings cache and queue in line with what the API says of the pod now.

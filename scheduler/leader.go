@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,13 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// The lease, and its times as upstream sets them.
-const (
-	leaseNamespace = "kube-system"
-	leaseName      = "kube-scheduler"
-	leaseDuration  = 15 * time.Second
-	renewDeadline  = 10 * time.Second
-	retryPeriod    = 2 * time.Second
-)
+// orDefault fills in what is not set, with upstream's values.
+func (l Lease) orDefault() Lease {
+	l.Namespace, l.Name = cmp.Or(l.Namespace, metav1.NamespaceSystem), cmp.Or(l.Name, "kube-scheduler")
+	l.Duration, l.RenewDeadline = cmp.Or(l.Duration, 15*time.Second), cmp.Or(l.RenewDeadline, 10*time.Second)
+	l.RetryPeriod = cmp.Or(l.RetryPeriod, 2*time.Second)
+	return l
+}
 
 // errLeaseLost ends Run: what was assumed under a lost lease can't be trusted, a new scheduler starts from the API.
 var errLeaseLost = errors.New("the scheduler lost its leader lease")
@@ -39,13 +39,13 @@ func (l *watchedLock) RecordEvent(event string) {
 func (s *Scheduler) lead(ctx context.Context) error {
 	ended := make(chan error, 1)
 	lock := &watchedLock{Interface: &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: leaseNamespace, Name: leaseName},
+		LeaseMeta:  metav1.ObjectMeta{Namespace: s.cfg.Lease.Namespace, Name: s.cfg.Lease.Name},
 		Client:     s.client.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: s.cfg.Identity},
 	}}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-		ReleaseOnCancel: true, Name: leaseName,
+		Lock: lock, LeaseDuration: s.cfg.Lease.Duration, RenewDeadline: s.cfg.Lease.RenewDeadline, RetryPeriod: s.cfg.Lease.RetryPeriod,
+		ReleaseOnCancel: true, Name: s.cfg.Lease.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(ctx context.Context) { ended <- s.run(ctx) },
 			OnStoppedLeading: func() {},

@@ -11,25 +11,41 @@ import (
 	"k8s.io/client-go/tools/events"
 )
 
-// recorder records events while the scheduler runs. The broadcaster behind it starts goroutines when it is made, so it is
-// made by start and not by New.
+// recorders record events while the scheduler runs, one for each profile. The broadcaster behind them starts goroutines
+// when it is made, so it is made by start and not by New.
+type recorders struct {
+	client kubernetes.Interface
+	all    []*recorder
+}
+
+// recorder reports events under a profile's name.
 type recorder struct {
 	name   string
-	client kubernetes.Interface
 	target atomic.Pointer[events.EventRecorder]
 }
 
+// of makes the recorder of a profile.
+func (r *recorders) of(name string) *recorder {
+	made := &recorder{name: name}
+	r.all = append(r.all, made)
+	return made
+}
+
 // start begins recording; the returned function ends it.
-func (r *recorder) start(ctx context.Context) (stop func(), err error) {
+func (r *recorders) start(ctx context.Context) (stop func(), err error) {
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: r.client.EventsV1()})
 	if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
 		broadcaster.Shutdown()
 		return nil, fmt.Errorf("starting the event recorder: %w", err)
 	}
-	var target events.EventRecorder = broadcaster.NewRecorder(scheme.Scheme, r.name)
-	r.target.Store(&target)
+	for _, one := range r.all {
+		var target events.EventRecorder = broadcaster.NewRecorder(scheme.Scheme, one.name)
+		one.target.Store(&target)
+	}
 	return func() {
-		r.target.Store(nil)
+		for _, one := range r.all {
+			one.target.Store(nil)
+		}
 		broadcaster.Shutdown()
 	}, nil
 }

@@ -16,7 +16,6 @@ package scheduler
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -26,12 +25,13 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	"skiff/scheduler/cache"
+	"skiff/scheduler/extender"
 	"skiff/scheduler/framework"
 	"skiff/scheduler/plugins"
 	"skiff/scheduler/queue"
 )
 
-// Scheduler is one scheduler with one profile. Make it with New.
+// Scheduler is one scheduler with its profiles. Make it with New.
 type Scheduler struct {
 	cfg        Config
 	client     kubernetes.Interface
@@ -39,8 +39,9 @@ type Scheduler struct {
 	cache      *cache.Cache
 	queue      *queue.Queue
 	nominator  *queue.Nominator
-	framework  *framework.Framework
-	recorder   *recorder
+	profiles   *profiles
+	extenders  []*extender.Extender
+	recorders  *recorders
 	metrics    *schedulerMetrics
 	background *background
 	devices    *plugins.Devices
@@ -48,6 +49,8 @@ type Scheduler struct {
 	synced     []toolscache.DoneChecker
 	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
 	nextNode int
+	// statuses is room for what filters say, used anew for every search. The loop's own.
+	statuses []*framework.Status
 }
 
 // New wires a scheduler and registers its informers; it starts nothing.
@@ -62,18 +65,26 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		pods:       deps.Informers.Core().V1().Pods().Lister(),
 		cache:      cache.New(),
 		nominator:  queue.NewNominator(),
-		recorder:   &recorder{name: cfg.Name, client: deps.Client},
+		profiles:   &profiles{byName: map[string]*profile{}, extended: len(cfg.Extenders) > 0},
+		recorders:  &recorders{client: deps.Client},
 		background: &background{},
 		devices:    plugins.NewDevices(deps.Informers),
 	}
 	s.writer = newStatusWriter(s)
-	s.metrics = newMetrics(cfg.Name, s)
+	s.metrics = newMetrics(s)
 	if err := s.metrics.register(deps.Metrics); err != nil {
 		return nil, err
 	}
-	if err := s.enable(plugins.Default(s.pluginDeps(deps))); err != nil {
+	if err := s.addExtenders(); err != nil {
 		return nil, err
 	}
+	if err := s.addProfiles(s.pluginDeps(deps)); err != nil {
+		return nil, err
+	}
+	s.queue = queue.New(queue.Config{
+		InitialBackoff: cfg.InitialBackoff, MaxBackoff: cfg.MaxBackoff, Incoming: s.metrics.incoming, Hinted: s.metrics.hinted, Sample: s.metrics.sample,
+	}, s.profiles)
+	s.background.activate = s.queue.Activate
 	if err := s.watch(deps.Informers); err != nil {
 		return nil, err
 	}
@@ -81,37 +92,14 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 }
 
 func (s *Scheduler) pluginDeps(deps Deps) plugins.Deps {
-	return plugins.Deps{
-		Client: deps.Client, Informers: deps.Informers, Recorder: s.recorder,
+	d := plugins.Deps{
+		Client: deps.Client, Informers: deps.Informers,
 		Background: s.background, Nominations: s.nominator, Observer: s.metrics, Devices: s.devices,
 	}
-}
-
-// enable makes the framework and the queue of the plugins.
-func (s *Scheduler) enable(enabled []framework.Enabled) error {
-	fw, err := framework.New(enabled, s.nominator)
-	if err != nil {
-		return fmt.Errorf("enabling the scheduler's plugins: %w", err)
+	for _, e := range s.extenders {
+		d.Extenders = append(d.Extenders, e)
 	}
-	s.framework = fw
-	s.queue = queue.New(queue.Config{
-		InitialBackoff: s.cfg.InitialBackoff, MaxBackoff: s.cfg.MaxBackoff, Incoming: s.metrics.incoming,
-	}, policy{fw})
-	s.background.activate = s.queue.Activate
-	return nil
-}
-
-// noNodes stands for the plugin that rejects pods in a cluster without nodes.
-const noNodes = "NoNodes"
-
-// policy is the framework as the queue needs it: pods that found no nodes at all wait for one instead of trying again.
-type policy struct{ *framework.Framework }
-
-// Events adds what noNodes waits for.
-func (p policy) Events() map[string][]framework.ClusterEventWithHint {
-	events := maps.Clone(p.Framework.Events())
-	events[noNodes] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.Add}}}
-	return events
+	return d
 }
 
 // Run schedules until ctx ends, and returns when everything it started has ended. With leader election it first waits
@@ -127,11 +115,12 @@ func (s *Scheduler) run(ctx context.Context) error {
 	if !toolscache.WaitFor(ctx, "scheduler", s.synced...) {
 		return nil
 	}
-	stopRecording, err := s.recorder.start(ctx)
+	stopRecording, err := s.recorders.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer stopRecording()
+	defer s.closeExtenders()
 	s.background.start(ctx)
 	defer s.background.join()
 	group, ctx := errgroup.WithContext(ctx)

@@ -41,13 +41,19 @@ type cluster struct {
 // start runs a scheduler over the objects; it and its informers end with the test.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
+	return startWith(t, scheduler.Config{}, objects...)
+}
+
+// startWith runs one of a configuration, with short backoffs.
+func startWith(t *testing.T, cfg scheduler.Config, objects ...runtime.Object) *cluster {
+	t.Helper()
+	cfg.InitialBackoff, cfg.MaxBackoff = 10*time.Millisecond, 50*time.Millisecond
 	c := &cluster{t: t, client: fake.NewClientset(objects...)}
 	c.client.PrependReactor("create", "pods", c.bind)
 	ctx, cancel := context.WithCancel(t.Context())
 	c.ctx = ctx
 	factory := informers.NewSharedInformerFactory(c.client, 0)
-	sched, err := scheduler.New(scheduler.Config{InitialBackoff: 10 * time.Millisecond, MaxBackoff: 50 * time.Millisecond},
-		scheduler.Deps{Client: c.client, Informers: factory})
+	sched, err := scheduler.New(cfg, scheduler.Deps{Client: c.client, Informers: factory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,13 +164,19 @@ func (c *cluster) waitsWith(name, reason, msg string) {
 
 func (c *cluster) event(reason, note string) {
 	c.t.Helper()
+	c.eventBy("default-scheduler", reason, note)
+}
+
+// eventBy waits for an event of a profile.
+func (c *cluster) eventBy(profile, reason, note string) {
+	c.t.Helper()
 	c.eventually("event "+reason+": "+note, func() bool {
 		events, err := c.client.EventsV1().Events("default").List(c.ctx, metav1.ListOptions{})
 		if err != nil {
 			c.t.Fatal(err)
 		}
 		for _, e := range events.Items {
-			if e.Reason == reason && e.Note == note && e.ReportingController == "default-scheduler" {
+			if e.Reason == reason && e.Note == note && e.ReportingController == profile {
 				return true
 			}
 		}

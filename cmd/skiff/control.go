@@ -155,7 +155,11 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	if err != nil {
 		return nil, err
 	}
-	if out.scheduler, err = scheduler.New(scheduler.Config{}, scheduler.Deps{Client: client, Informers: c.informers}); err != nil {
+	places, err := scheduling(h.Config)
+	if err != nil {
+		return nil, err
+	}
+	if out.scheduler, err = scheduler.New(places, scheduler.Deps{Client: client, Informers: c.informers, Metrics: served{}}); err != nil {
 		return nil, building("scheduler", err)
 	}
 	if h.SimulatedNodes > 0 {

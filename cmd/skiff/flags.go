@@ -53,6 +53,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	s.bindProtection(f)
 	s.bindAudit(f)
 	s.bindAutoscaling(f)
+	f.StringVar(&s.Scheduling.ConfigFile, "scheduler-config", s.Scheduling.ConfigFile, "KubeSchedulerConfiguration file with the scheduler's profiles, plugins and extenders")
 	f.IntVarP(&s.Verbosity, "v", "v", s.Verbosity, "verbosity of the log")
 }
 

@@ -32,6 +32,9 @@ func preflight(cfg *config.Config) error {
 	if err := server.CheckAdmission(cfg.Admission); err != nil {
 		return err
 	}
+	if _, err := scheduling(cfg); err != nil {
+		return err
+	}
 	if err := cfg.CheckDataDir(); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func TestAgainstTheAPI(t *testing.T) {
 	admin := kubernetes.NewForConfigOrDie(server.Admin())
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
-	run(ctx, t, server)
+	run(ctx, t, server, scheduler.Config{})
 
 	ensureNamespace(ctx, t, admin)
 	for _, name := range []string{"n1", "n2"} {
@@ -88,12 +88,12 @@ func TestAgainstTheAPI(t *testing.T) {
 }
 
 // run starts a scheduler with informers of its own and joins it at the end.
-func run(ctx context.Context, t *testing.T, server *env.Server) {
+func run(ctx context.Context, t *testing.T, server *env.Server, cfg scheduler.Config) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(ctx)
 	client := kubernetes.NewForConfigOrDie(server.Config("system:kube-scheduler"))
 	factory := informers.NewSharedInformerFactory(client, 0)
-	s, err := scheduler.New(scheduler.Config{}, scheduler.Deps{Client: client, Informers: factory})
+	s, err := scheduler.New(cfg, scheduler.Deps{Client: client, Informers: factory})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +163,18 @@ func placed(ctx context.Context, t *testing.T, admin kubernetes.Interface) int {
 
 func hasEvent(ctx context.Context, t *testing.T, admin kubernetes.Interface, pod, reason, note string) bool {
 	t.Helper()
+	return hasEventBy(ctx, t, admin, scheduler.DefaultName, pod, reason, note)
+}
+
+func hasEventBy(ctx context.Context, t *testing.T, admin kubernetes.Interface, profile, pod, reason, note string) bool {
+	t.Helper()
 	events, err := admin.EventsV1().Events("default").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range events.Items {
 		e := &events.Items[i]
-		if e.Regarding.Name == pod && e.Reason == reason && e.Note == note && e.ReportingController == scheduler.DefaultName {
+		if e.Regarding.Name == pod && e.Reason == reason && e.Note == note && e.ReportingController == profile {
 			return true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"skiff/scheduler"
 	"skiff/test/env"
 )
 
@@ -30,7 +31,7 @@ func TestDevicesAgainstTheAPI(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	l := lab{t, ctx, kubernetes.NewForConfigOrDie(server.Admin())}
-	run(ctx, t, server)
+	run(ctx, t, server, scheduler.Config{})
 	ensureNamespace(ctx, t, l.admin)
 	for _, name := range []string{"n1", "n2"} {
 		createNode(ctx, t, l.admin, node(name))

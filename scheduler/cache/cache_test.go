@@ -24,7 +24,7 @@ func node(name, zone string) *corev1.Node {
 
 func pod(name, node string) *framework.PodInfo {
 	pi, err := framework.NewPodInfo(&corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)},
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{"kind": kindOf(name)}},
 		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{
 			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m")}},
 			Ports:     []corev1.ContainerPort{{HostPort: 80}},
@@ -112,6 +112,9 @@ func TestImagesAreCountedByNode(t *testing.T) {
 	}
 }
 
+// kindOf makes two kinds of the pods.
+func kindOf(name string) string { return string('0' + name[len(name)-1]%2) }
+
 // model is what the cache must know, kept plainly.
 type model struct {
 	nodes map[string]bool
@@ -196,7 +199,40 @@ func (m model) compare(t *rapid.T, c *cache.Cache) {
 			t.Fatalf("node %s: known %v, %+v, want %d pods", name, ok, n, want[name])
 		}
 	}
+	onNodes := 0
+	for name := range m.nodes {
+		onNodes += want[name]
+	}
+	m.compareKinds(t, s, onNodes)
 	if size := c.Size(); size != (cache.Size{Nodes: len(m.nodes), Pods: len(m.pods), AssumedPods: assumed}) {
 		t.Fatalf("size %+v", size)
+	}
+}
+
+// compareKinds: the index by kind counts the same pods on the same nodes, and every node is in the domain it says.
+func (m model) compareKinds(t *rapid.T, s *framework.Snapshot, pods int) {
+	counted := 0
+	for kind := range s.Kinds() {
+		for _, on := range kind.On {
+			same := 0
+			for _, p := range s.Nodes()[on.Node].Pods {
+				if p.Pod.Labels["kind"] == kind.Pod.Pod.Labels["kind"] {
+					same++
+				}
+			}
+			if int(on.Pods) != same {
+				t.Fatalf("%d pods of a kind are counted on node %d, want %d", on.Pods, on.Node, same)
+			}
+			counted += same
+		}
+	}
+	if counted != pods {
+		t.Fatalf("%d pods are counted, want %d", counted, pods)
+	}
+	zones := s.Topology(corev1.LabelTopologyZone)
+	for i, n := range s.Nodes() {
+		if at := zones.Of[i]; at < 0 || zones.Values[at] != n.Node.Labels[corev1.LabelTopologyZone] {
+			t.Fatalf("node %s is in domain %d of %v", n.Name(), at, zones.Values)
+		}
 	}
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Reserve runs the Reserve plugins; when one objects, all give back what they took.
-func (f *Framework) Reserve(ctx context.Context, c *Cycle, node string) *Status {
+func (f *Framework) Reserve(ctx context.Context, c *Cycle, node string) (status *Status) {
+	defer f.ran(ranReserve, time.Now(), &status)
 	for _, p := range f.reserve {
-		if s := p.Reserve(ctx, c, node); !s.IsSuccess() {
+		call := f.call(c, p, ranReserve)
+		s := p.Reserve(ctx, c, node)
+		if call.done(s); !s.IsSuccess() {
 			f.Unreserve(ctx, c, node)
 			return s.WithPlugin(p.Name())
 		}
@@ -19,15 +23,22 @@ func (f *Framework) Reserve(ctx context.Context, c *Cycle, node string) *Status 
 
 // Unreserve gives back what Reserve took, in reverse order.
 func (f *Framework) Unreserve(ctx context.Context, c *Cycle, node string) {
+	var success *Status
+	defer f.ran(ranUnreserve, time.Now(), &success)
 	for _, p := range slices.Backward(f.reserve) {
+		call := f.call(c, p, ranUnreserve)
 		p.Unreserve(ctx, c, node)
+		call.done(nil)
 	}
 }
 
 // PreBind runs the PreBind plugins in order.
-func (f *Framework) PreBind(ctx context.Context, c *Cycle, node string) *Status {
+func (f *Framework) PreBind(ctx context.Context, c *Cycle, node string) (status *Status) {
+	defer f.ran(ranPreBind, time.Now(), &status)
 	for _, p := range f.preBind {
-		if s := p.PreBind(ctx, c, node); !s.IsSuccess() {
+		call := f.call(c, p, ranPreBind)
+		s := p.PreBind(ctx, c, node)
+		if call.done(s); !s.IsSuccess() {
 			return s.WithPlugin(p.Name())
 		}
 	}
@@ -35,9 +46,12 @@ func (f *Framework) PreBind(ctx context.Context, c *Cycle, node string) *Status 
 }
 
 // Bind asks the Bind plugins in order until one doesn't skip.
-func (f *Framework) Bind(ctx context.Context, c *Cycle, node string) *Status {
+func (f *Framework) Bind(ctx context.Context, c *Cycle, node string) (status *Status) {
+	defer f.ran(ranBind, time.Now(), &status)
 	for _, p := range f.bind {
-		if s := p.Bind(ctx, c, node); !s.IsSkip() {
+		call := f.call(c, p, ranBind)
+		s := p.Bind(ctx, c, node)
+		if call.done(s); !s.IsSkip() {
 			return s.WithPlugin(p.Name())
 		}
 	}
@@ -46,7 +60,11 @@ func (f *Framework) Bind(ctx context.Context, c *Cycle, node string) *Status {
 
 // PostBind tells the PostBind plugins.
 func (f *Framework) PostBind(ctx context.Context, c *Cycle, node string) {
+	var success *Status
+	defer f.ran(ranPostBind, time.Now(), &success)
 	for _, p := range f.postBind {
+		call := f.call(c, p, ranPostBind)
 		p.PostBind(ctx, c, node)
+		call.done(nil)
 	}
 }

@@ -12,6 +12,10 @@ type Cycle struct {
 	Snapshot *Snapshot
 	// Filters lets PostFilter plugins ask the filters "what if".
 	Filters FilterRunner
+	// Parallelism bounds the goroutines that share the work on the pod.
+	Parallelism int
+	// Sampled has the time of single plugins taken.
+	Sampled bool
 
 	states   []namedState
 	noFilter uint64
@@ -25,7 +29,7 @@ type namedState struct {
 
 // NewCycle starts an attempt.
 func NewCycle(pod *PodInfo, snapshot *Snapshot) *Cycle {
-	return &Cycle{Pod: pod, Snapshot: snapshot, states: make([]namedState, 0, 8)}
+	return &Cycle{Pod: pod, Snapshot: snapshot, Parallelism: DefaultParallelism, states: make([]namedState, 0, 8)}
 }
 
 // Write keeps a plugin's data under a key of its own.

@@ -4,8 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-
-	"k8s.io/apimachinery/pkg/util/sets"
+	"time"
 )
 
 // Enabled is a plugin of a profile with the weight of its score.
@@ -22,22 +21,26 @@ type Nominator interface {
 // Framework runs the plugins of one profile in their order. The scheduling loop alone calls PreFilter, Filter..., Score
 // and Reserve; the binding calls come from many goroutines.
 type Framework struct {
+	name      string
 	nominator Nominator
+	observer  Observer
 	order     QueueSort
 	enqueue   []PreEnqueue
 	pre       []preFilter
 	filters   []Filter
-	postFilt  []PostFilter
-	preScore  []preScore
-	scorers   []scorer
-	reserve   []Reserve
-	permit    []Permit
-	preBind   []PreBind
-	bind      []Bind
-	postBind  []PostBind
-	events    map[string][]ClusterEventWithHint
-	waiting   waitingPods
-	scratch   []NodeScore
+	// filterCounts count the calls of filters.
+	filterCounts []func(calls int)
+	postFilt     []PostFilter
+	preScore     []preScore
+	scorers      []scorer
+	reserve      []Reserve
+	permit       []Permit
+	preBind      []PreBind
+	bind         []Bind
+	postBind     []PostBind
+	events       map[string][]ClusterEventWithHint
+	waiting      waitingPods
+	scratch      []NodeScore
 }
 
 // preFilter remembers which filter its Skip switches off.
@@ -45,96 +48,32 @@ type preFilter struct {
 	PreFilter
 	extensions PreFilterExtensions
 	filter     int
+	count      func(calls int)
 }
 
 type preScore struct {
 	PreScore
 	score int
+	count func(calls int)
 }
 
 type scorer struct {
 	Score
 	normalize NormalizeScore
 	weight    int64
+	count     func(calls int)
 }
 
-// New makes a framework of the plugins, in order.
+// New makes a framework of plugins that work at all extension points they have, in order.
 func New(plugins []Enabled, nominator Nominator) (*Framework, error) {
-	f := &Framework{nominator: nominator, events: map[string][]ClusterEventWithHint{}}
-	names := sets.New[string]()
-	for _, e := range plugins {
-		if names.Has(e.Plugin.Name()) {
-			return nil, fmt.Errorf("plugin %s is enabled twice", e.Plugin.Name())
-		}
-		names.Insert(e.Plugin.Name())
-		f.addFiltering(e.Plugin)
-		f.addScoring(e)
-		f.addBinding(e.Plugin)
-	}
-	switch {
-	case f.order == nil:
-		return nil, fmt.Errorf("no QueueSort plugin is enabled")
-	case len(f.bind) == 0:
-		return nil, fmt.Errorf("no Bind plugin is enabled")
-	case len(f.filters) > 64 || len(f.scorers) > 64:
-		return nil, fmt.Errorf("more than 64 Filter or Score plugins are enabled")
-	}
-	return f, nil
+	return NewProfile(Profile{Plugins: Everywhere(plugins)}, nominator)
 }
 
-func (f *Framework) addFiltering(p Plugin) {
-	if q, ok := p.(QueueSort); ok && f.order == nil {
-		f.order = q
-	}
-	if q, ok := p.(PreEnqueue); ok {
-		f.enqueue = append(f.enqueue, q)
-	}
-	filter := -1
-	if q, ok := p.(Filter); ok {
-		filter = len(f.filters)
-		f.filters = append(f.filters, q)
-	}
-	if q, ok := p.(PreFilter); ok {
-		extensions, _ := p.(PreFilterExtensions)
-		f.pre = append(f.pre, preFilter{q, extensions, filter})
-	}
-	if q, ok := p.(PostFilter); ok {
-		f.postFilt = append(f.postFilt, q)
-	}
-	if q, ok := p.(EnqueueExtensions); ok {
-		f.events[p.Name()] = q.EventsToRegister()
-	}
-}
+// Name answers the scheduler name of the pods the framework serves.
+func (f *Framework) Name() string { return f.name }
 
-func (f *Framework) addScoring(e Enabled) {
-	score := -1
-	if q, ok := e.Plugin.(Score); ok && e.Weight > 0 {
-		score = len(f.scorers)
-		normalize, _ := e.Plugin.(NormalizeScore)
-		f.scorers = append(f.scorers, scorer{q, normalize, e.Weight})
-	}
-	if q, ok := e.Plugin.(PreScore); ok && score >= 0 {
-		f.preScore = append(f.preScore, preScore{q, score})
-	}
-}
-
-func (f *Framework) addBinding(p Plugin) {
-	if q, ok := p.(Reserve); ok {
-		f.reserve = append(f.reserve, q)
-	}
-	if q, ok := p.(Permit); ok {
-		f.permit = append(f.permit, q)
-	}
-	if q, ok := p.(PreBind); ok {
-		f.preBind = append(f.preBind, q)
-	}
-	if q, ok := p.(Bind); ok {
-		f.bind = append(f.bind, q)
-	}
-	if q, ok := p.(PostBind); ok {
-		f.postBind = append(f.postBind, q)
-	}
-}
+// Scores reports whether any plugin tells nodes that fit apart.
+func (f *Framework) Scores() bool { return len(f.scorers) > 0 }
 
 // Less orders the active queue.
 func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }
@@ -153,12 +92,14 @@ func (f *Framework) PreEnqueue(pod *PodInfo) *Status {
 }
 
 // PreFilter runs all PreFilter plugins. The names are of the plugins that narrowed the nodes.
-func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (*PreFilterResult, []string, *Status) {
+func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (result *PreFilterResult, narrowed []string, status *Status) {
+	defer f.ran(ranPreFilter, time.Now(), &status)
 	c.Filters = f
-	var result *PreFilterResult
-	var narrowed []string
 	for _, p := range f.pre {
+		call := f.call(c, p.PreFilter, ranPreFilter)
 		r, s := p.PreFilter.PreFilter(ctx, c)
+		call.done(s)
+		p.count(1)
 		switch {
 		case s.IsSkip():
 			c.skipFilter(p.filter)
@@ -250,11 +191,14 @@ func (f *Framework) extend(c *Cycle, call func(PreFilterExtensions) *Status) *St
 }
 
 // PostFilter runs the PostFilter plugins until one makes the pod schedulable; messages of the others are joined.
-func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStatuses) (*PostFilterResult, *Status) {
+func (f *Framework) PostFilter(ctx context.Context, c *Cycle, statuses *NodeStatuses) (_ *PostFilterResult, status *Status) {
+	defer f.ran(ranPostFilter, time.Now(), &status)
 	var last *PostFilterResult
 	var reasons []string
 	for _, p := range f.postFilt {
+		call := f.call(c, p, ranPostFilter)
 		result, s := p.PostFilter(ctx, c, statuses)
+		call.done(s)
 		if s.IsSuccess() || s.Code() == Error || s.Code() == UnschedulableAndUnresolvable {
 			return result, s.WithPlugin(p.Name())
 		}

@@ -29,10 +29,13 @@ type waitingPod struct {
 }
 
 // Permit runs the Permit plugins. Wait means the pod is held and WaitOnPermit must be called.
-func (f *Framework) Permit(ctx context.Context, c *Cycle, node string) *Status {
+func (f *Framework) Permit(ctx context.Context, c *Cycle, node string) (status *Status) {
+	defer f.ran(ranPermit, time.Now(), &status)
 	held := &waitingPod{plugins: sets.New[string](), timeout: maxPermitWait, decided: make(chan *Status, 1)}
 	for _, p := range f.permit {
+		call := f.call(c, p, ranPermit)
 		s, timeout := p.Permit(ctx, c, node)
+		call.done(s)
 		switch {
 		case s.IsWait():
 			held.plugins.Insert(p.Name())
@@ -55,7 +58,7 @@ func (f *Framework) Permit(ctx context.Context, c *Cycle, node string) *Status {
 }
 
 // WaitOnPermit blocks until a held pod is allowed, rejected or out of time; at once for one that isn't held.
-func (f *Framework) WaitOnPermit(ctx context.Context, pod *PodInfo) *Status {
+func (f *Framework) WaitOnPermit(ctx context.Context, pod *PodInfo) (status *Status) {
 	f.waiting.mu.Lock()
 	held := f.waiting.pods[pod.Pod.UID]
 	f.waiting.mu.Unlock()
@@ -63,6 +66,10 @@ func (f *Framework) WaitOnPermit(ctx context.Context, pod *PodInfo) *Status {
 		return nil
 	}
 	defer f.forgetWaiting(pod.Pod.UID)
+	if f.observer != nil {
+		began := time.Now()
+		defer func() { f.observer.Waited(status.Code(), time.Since(began)) }()
+	}
 	timer := time.NewTimer(held.timeout)
 	defer timer.Stop()
 	select {

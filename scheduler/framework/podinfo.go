@@ -3,6 +3,7 @@ package framework
 import (
 	"fmt"
 	"slices"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -37,6 +38,8 @@ type PodInfo struct {
 
 	RequiredAffinity, RequiredAntiAffinity   []AffinityTerm
 	PreferredAffinity, PreferredAntiAffinity []WeightedAffinityTerm
+
+	kind unique.Handle[string]
 }
 
 // AffinityTerm is a parsed inter-pod affinity term.
@@ -60,7 +63,7 @@ func (t *AffinityTerm) Matches(pod *corev1.Pod, nsLabels labels.Set) bool {
 
 // NewPodInfo computes the view of a pod. The error names a selector that can't be parsed; the PodInfo is usable without it.
 func NewPodInfo(pod *corev1.Pod) (*PodInfo, error) {
-	pi := &PodInfo{Pod: pod, Priority: schedhelpers.PodPriority(pod), Ports: hostPorts(pod)}
+	pi := &PodInfo{Pod: pod, Priority: schedhelpers.PodPriority(pod), Ports: hostPorts(pod), kind: kindOf(pod)}
 	pi.computeRequests()
 	for i := range pod.Spec.Volumes {
 		if pvc := pod.Spec.Volumes[i].PersistentVolumeClaim; pvc != nil {
@@ -82,6 +85,9 @@ func (p *PodInfo) Refresh(pod *corev1.Pod) (*PodInfo, error) {
 	}
 	fresh := *p
 	fresh.Pod = pod
+	if !equalStrings(pod.Labels, p.Pod.Labels) || (pod.DeletionTimestamp == nil) != (p.Pod.DeletionTimestamp == nil) {
+		fresh.kind = kindOf(pod) // new labels are no new generation
+	}
 	return &fresh, nil
 }
 

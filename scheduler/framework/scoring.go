@@ -7,14 +7,18 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // parallelFrom is the number of nodes below which splitting the work costs more than it saves.
 const parallelFrom = 64
 
+// DefaultParallelism is how many goroutines share the work on one pod at most.
+const DefaultParallelism = 16
+
 // Parallel calls fn on consecutive ranges that together cover 0..n, and returns when all have ended.
-func Parallel(n int, fn func(from, to int)) {
-	workers := min(runtime.GOMAXPROCS(0), 16, n/(parallelFrom/2))
+func (c *Cycle) Parallel(n int, fn func(from, to int)) {
+	workers := min(runtime.GOMAXPROCS(0), c.Parallelism, n/(parallelFrom/2))
 	if workers < 2 {
 		fn(0, n)
 		return
@@ -28,18 +32,15 @@ func Parallel(n int, fn func(from, to int)) {
 
 // Score rates the nodes with all Score plugins and answers the weighted sums, in the order of nodes. The result is
 // valid until the next call.
-func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]NodeScore, *Status) {
-	for _, p := range f.preScore {
-		switch s := p.PreScore.PreScore(ctx, c, nodes); {
-		case s.IsSkip():
-			c.noScore |= 1 << p.score
-		case !s.IsSuccess():
-			return nil, s.WithPlugin(p.Name())
-		}
+func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) (_ []NodeScore, status *Status) {
+	if s := f.prepareScores(ctx, c, nodes); !s.IsSuccess() {
+		return nil, s
 	}
+	defer f.ran(ranScore, time.Now(), &status)
 	active := f.activeScorers(c)
 	f.scratch = slices.Grow(f.scratch[:0], (len(active)+1)*len(nodes))[:(len(active)+1)*len(nodes)]
 	totals, raw := f.scratch[:len(nodes)], f.scratch[len(nodes):]
+	f.sampleScores(ctx, c, active, nodes)
 	if s := scoreAll(ctx, c, active, nodes, raw); !s.IsSuccess() {
 		return nil, s
 	}
@@ -49,7 +50,9 @@ func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]N
 	for k, p := range active {
 		scores := raw[k*len(nodes) : (k+1)*len(nodes)]
 		if p.normalize != nil {
-			if s := p.normalize.NormalizeScore(ctx, c, scores); !s.IsSuccess() {
+			call := f.call(c, p.Score, ranNormalize)
+			s := p.normalize.NormalizeScore(ctx, c, scores)
+			if call.done(s); !s.IsSuccess() {
 				return nil, s.WithPlugin(p.Name())
 			}
 		}
@@ -62,6 +65,38 @@ func (f *Framework) Score(ctx context.Context, c *Cycle, nodes []*NodeInfo) ([]N
 		}
 	}
 	return totals, nil
+}
+
+// prepareScores runs the PreScore plugins; those that skip don't score.
+func (f *Framework) prepareScores(ctx context.Context, c *Cycle, nodes []*NodeInfo) (status *Status) {
+	defer f.ran(ranPreScore, time.Now(), &status)
+	for _, p := range f.preScore {
+		call := f.call(c, p.PreScore, ranPreScore)
+		s := p.PreScore.PreScore(ctx, c, nodes)
+		call.done(s)
+		p.count(1)
+		switch {
+		case s.IsSkip():
+			if p.score >= 0 {
+				c.noScore |= 1 << p.score
+			}
+		case !s.IsSuccess():
+			return s.WithPlugin(p.Name())
+		}
+	}
+	return nil
+}
+
+// sampleScores counts the plugins' calls and times each on one node.
+func (f *Framework) sampleScores(ctx context.Context, c *Cycle, active []scorer, nodes []*NodeInfo) {
+	for _, p := range active {
+		p.count(len(nodes))
+		if c.Sampled && len(nodes) > 0 {
+			call := f.call(c, p.Score, ranScore)
+			_, s := p.Score.Score(ctx, c, nodes[0])
+			call.done(s)
+		}
+	}
 }
 
 func (f *Framework) activeScorers(c *Cycle) []scorer {
@@ -77,7 +112,7 @@ func (f *Framework) activeScorers(c *Cycle) []scorer {
 // scoreAll fills raw, one run of len(nodes) after the other per scorer.
 func scoreAll(ctx context.Context, c *Cycle, active []scorer, nodes []*NodeInfo, raw []NodeScore) *Status {
 	var failed atomic.Pointer[Status]
-	Parallel(len(nodes), func(from, to int) {
+	c.Parallel(len(nodes), func(from, to int) {
 		for k, p := range active {
 			for i := from; i < to; i++ {
 				score, s := p.Score.Score(ctx, c, nodes[i])

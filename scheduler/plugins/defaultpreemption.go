@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 
@@ -14,15 +15,20 @@ import (
 	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
+	"k8s.io/utils/ptr"
 
 	"skiff/scheduler/framework"
 )
 
-// How many candidate nodes are tried in full: a tenth, but at least a hundred.
+// How many candidate nodes are tried in full by default: a tenth, but at least a hundred.
 const (
-	minCandidatePercent = 10
-	minCandidates       = 100
+	defaultCandidatePercent = 10
+	defaultCandidates       = 100
 )
+
+// pruneAbove is how many preemptors are remembered before those whose victims are gone are forgotten.
+const pruneAbove = 100
 
 // Background runs work under the scheduler's context and joins it at the end.
 type Background interface {
@@ -38,9 +44,10 @@ type Nominations interface {
 	Node(uid types.UID) string
 }
 
-// PreemptionObserver is told of every preemption.
+// PreemptionObserver is told of every preemption, and how its evictions ended.
 type PreemptionObserver interface {
 	Preempted(victims int)
+	Evicted(err error)
 }
 
 // DefaultPreemption makes room for a pod by evicting pods of lower priority, the fewest and least important ones, in
@@ -53,16 +60,25 @@ type DefaultPreemption struct {
 	background  Background
 	nominations Nominations
 	observer    PreemptionObserver
+	extenders   []PreemptionExtender
 	noVictims   *framework.Status
+	// candidatePercent and candidatesAtLeast are how many nodes that could be helped are tried in full.
+	candidatePercent, candidatesAtLeast int
 
 	mu sync.Mutex
 	// victims are, by preemptor, the pods told to go, until they are gone.
 	victims map[types.UID][]*corev1.Pod
 }
 
-// NewDefaultPreemption makes the plugin.
-func NewDefaultPreemption(d Deps) *DefaultPreemption {
+// NewDefaultPreemption makes the plugin; nil arguments mean upstream's defaults.
+func NewDefaultPreemption(d Deps, args *schedv1.DefaultPreemptionArgs) *DefaultPreemption {
+	if args == nil {
+		args = &schedv1.DefaultPreemptionArgs{}
+	}
 	return &DefaultPreemption{
+		candidatePercent:  int(ptr.Deref(args.MinCandidateNodesPercentage, defaultCandidatePercent)),
+		candidatesAtLeast: int(ptr.Deref(args.MinCandidateNodesAbsolute, defaultCandidates)),
+
 		client:      d.Client,
 		pods:        d.Informers.Core().V1().Pods().Lister(),
 		budgets:     d.Informers.Policy().V1().PodDisruptionBudgets().Lister(),
@@ -70,6 +86,7 @@ func NewDefaultPreemption(d Deps) *DefaultPreemption {
 		background:  d.Background,
 		nominations: d.Nominations,
 		observer:    d.Observer,
+		extenders:   d.Extenders,
 		noVictims: rejection("DefaultPreemption", framework.UnschedulableAndUnresolvable,
 			"No preemption victims found for incoming pod"),
 		victims: map[types.UID][]*corev1.Pod{},
@@ -93,6 +110,12 @@ func (p *DefaultPreemption) PostFilter(ctx context.Context, c *framework.Cycle, 
 		failed.SetAbsent(framework.NewStatus(framework.UnschedulableAndUnresolvable, "Preemption is not helpful for scheduling"))
 		explain := framework.FitError{NumAllNodes: len(c.Snapshot.Nodes()), Diagnosis: framework.Diagnosis{Nodes: failed}}
 		return &framework.PostFilterResult{}, framework.NewStatus(framework.Unschedulable, "preemption: "+explain.Error())
+	}
+	if candidates, err = p.extended(ctx, c, candidates); err != nil {
+		return nil, framework.AsStatus(fmt.Errorf("preemption: %w", err))
+	}
+	if len(candidates) == 0 {
+		return nil, framework.NewStatus(framework.Unschedulable, "preemption: no candidate node for preemption")
 	}
 	best := pick(candidates)
 	p.evict(c.Pod, best)
@@ -182,7 +205,7 @@ func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, 
 	if len(nodes) == 0 {
 		return nil, failed
 	}
-	enough := max(len(nodes)*minCandidatePercent/100, minCandidates)
+	enough := max(len(nodes)*p.candidatePercent/100, p.candidatesAtLeast)
 	var found []candidate
 	offset := rand.IntN(len(nodes))
 	for i := range nodes {
@@ -260,7 +283,11 @@ func (p *DefaultPreemption) evict(preemptor *framework.PodInfo, best candidate) 
 	demoted := p.demote(preemptor, best.node)
 	p.background.Go(func(ctx context.Context) {
 		log := klog.FromContext(ctx)
-		if err := p.evictAll(ctx, preemptor.Pod, victims, best.node); err != nil {
+		err := p.evictAll(ctx, preemptor.Pod, victims, best.node)
+		if p.observer != nil {
+			p.observer.Evicted(err)
+		}
+		if err != nil {
 			log.Error(err, "evicting for a pod of higher priority", "pod", klog.KObj(preemptor.Pod), "node", best.node)
 			p.mu.Lock()
 			delete(p.victims, preemptor.Pod.UID)
@@ -279,7 +306,7 @@ func (p *DefaultPreemption) evict(preemptor *framework.PodInfo, best candidate) 
 
 // prune forgets preemptors that are gone.
 func (p *DefaultPreemption) prune() {
-	if len(p.victims) < minCandidates {
+	if len(p.victims) < pruneAbove {
 		return
 	}
 	for uid, victims := range p.victims {

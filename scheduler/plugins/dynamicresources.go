@@ -18,22 +18,10 @@ import (
 	"k8s.io/dynamic-resource-allocation/resourceclaim"
 	"k8s.io/dynamic-resource-allocation/structured"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
-
-// DynamicResourcesArgs are the times the plugin goes by; upstream's arguments of the same names.
-type DynamicResourcesArgs struct {
-	// FilterTimeout ends the search for devices on one node; 0 lets it take as long as it takes.
-	FilterTimeout time.Duration
-	// BindingTimeout is how long the binding conditions of devices may take to become true.
-	BindingTimeout time.Duration
-}
-
-// DefaultDynamicResourcesArgs answers upstream's defaults.
-func DefaultDynamicResourcesArgs() DynamicResourcesArgs {
-	return DynamicResourcesArgs{FilterTimeout: 10 * time.Second, BindingTimeout: 600 * time.Second}
-}
 
 // DynamicResources gives pods the devices that their resource claims ask for (KEP-4381), and those that stand behind
 // extended resources (KEP-5004). The search for devices is that of k8s.io/dynamic-resource-allocation.
@@ -41,15 +29,28 @@ func DefaultDynamicResourcesArgs() DynamicResourcesArgs {
 //	PreFilter  looks up the claims          Filter  finds devices on a node       Reserve  keeps them from other pods
 //	PreBind    writes allocation and user   Unreserve  takes both back            PostFilter  frees a claim that is in the way
 type DynamicResources struct {
-	args     DynamicResourcesArgs
+	// filterTimeout ends the search for devices on one node; 0 lets it take as long as it takes. bindingTimeout is how long
+	// the binding conditions of devices may take to become true.
+	filterTimeout, bindingTimeout time.Duration
+
 	client   kubernetes.Interface
 	recorder events.EventRecorder
 	devices  *Devices
 }
 
-// NewDynamicResources makes the plugin.
-func NewDynamicResources(d Deps, args DynamicResourcesArgs) *DynamicResources {
-	return &DynamicResources{args: args, client: d.Client, recorder: d.Recorder, devices: d.Devices}
+// NewDynamicResources makes the plugin; nil arguments, and times they leave out, mean upstream's.
+func NewDynamicResources(d Deps, args *schedv1.DynamicResourcesArgs) *DynamicResources {
+	p := &DynamicResources{
+		client: d.Client, recorder: d.Recorder, devices: d.Devices,
+		filterTimeout: schedv1.DynamicResourcesFilterTimeoutDefault, bindingTimeout: schedv1.DynamicResourcesBindingTimeoutDefault,
+	}
+	if args != nil && args.FilterTimeout != nil {
+		p.filterTimeout = args.FilterTimeout.Duration
+	}
+	if args != nil && args.BindingTimeout != nil {
+		p.bindingTimeout = args.BindingTimeout.Duration
+	}
+	return p
 }
 
 // Name implements framework.Plugin.

@@ -64,7 +64,7 @@ func (p *DynamicResources) untilTimeout(claim *resourcev1.ResourceClaim) (left t
 	if !bindingConditions(claim) || claim.Status.Allocation.AllocationTimestamp == nil {
 		return 0, false
 	}
-	return time.Until(claim.Status.Allocation.AllocationTimestamp.Add(p.args.BindingTimeout)), true
+	return time.Until(claim.Status.Allocation.AllocationTimestamp.Add(p.bindingTimeout)), true
 }
 
 // bindingFailed reports whether the claim's devices will not get ready: one says so, or they took too long.
@@ -84,7 +84,7 @@ func (p *DynamicResources) awaitConditions(ctx context.Context, pod *corev1.Pod,
 	}
 	p.recorder.Eventf(pod, nil, corev1.EventTypeNormal, "BindingConditionsPending", "Scheduling",
 		"waiting for binding conditions for device on node %s", node)
-	ctx, cancel := context.WithTimeout(ctx, p.args.BindingTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.bindingTimeout)
 	defer cancel()
 	for {
 		changed := p.devices.claims.changed.wait()

@@ -89,8 +89,8 @@ func (p *DynamicResources) search(ctx context.Context, state *podDevices, node *
 		}
 	}
 	within := ctx
-	if p.args.FilterTimeout > 0 {
-		limited, cancel := context.WithTimeout(ctx, p.args.FilterTimeout)
+	if p.filterTimeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, p.filterTimeout)
 		defer cancel()
 		within = limited
 	}

@@ -3,7 +3,6 @@ package plugins
 import (
 	"context"
 	"math"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -13,63 +12,41 @@ import (
 
 const (
 	affinityScoreKey = "InterPodAffinity/score"
-	// hardPodAffinityWeight is what an existing pod's required affinity to the pod counts.
-	hardPodAffinityWeight = 1
+	// defaultHardPodAffinityWeight is upstream's.
+	defaultHardPodAffinityWeight = 1
 )
 
 // affinityScores sums weights by domain.
-type affinityScores map[domain]int64
+type affinityScores struct{ domainCounts }
 
 // Clone implements framework.StateData; the sums are never changed after PreScore.
 func (s affinityScores) Clone() framework.StateData { return s }
-
-func (s affinityScores) add(t *framework.AffinityTerm, pod *corev1.Pod, nsLabels labels.Set, node *corev1.Node, weight int64) {
-	if value, ok := node.Labels[t.TopologyKey]; ok && t.Matches(pod, nsLabels) {
-		s[domain{t.TopologyKey, value}] += weight
-	}
-}
 
 // softTerms are the preferences of the pod being placed.
 type softTerms struct {
 	pod            *corev1.Pod
 	nsLabels       labels.Set
 	affinity, anti []framework.WeightedAffinityTerm
+	hardWeight     int64
 }
 
 // PreScore sums the preferences of the pod for its neighbours, and of the neighbours for the pod, by domain.
 func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*framework.NodeInfo) *framework.Status {
 	own := len(c.Pod.PreferredAffinity)+len(c.Pod.PreferredAntiAffinity) > 0
-	nodes := c.Snapshot.WithAffinity()
-	if own {
-		nodes = c.Snapshot.Nodes()
-	}
-	if len(nodes) == 0 {
+	if !own && (p.ignoreOthers || !c.Snapshot.HasAffinity()) || len(c.Snapshot.Nodes()) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
 	terms, err := p.softTerms(c.Pod)
 	if err != nil {
 		return framework.AsStatus(err)
 	}
-	scores := affinityScores{}
-	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
-		local := affinityScores{}
-		for _, node := range nodes[from:to] {
-			existing := node.PodsWithAffinity
-			if own {
-				existing = node.Pods
-			}
-			for _, e := range existing {
-				local.addPair(terms, e, node.Node)
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for d, v := range local {
-			scores[d] += v
-		}
-	})
-	if len(scores) == 0 {
+	var scores affinityScores
+	for kind := range c.Snapshot.Kinds() {
+		terms.weigh(kind.Pod, func(key string, weight int64) {
+			scores.of(c.Snapshot, key).addAll(kind.On, weight)
+		})
+	}
+	if scores.none() {
 		return framework.NewStatus(framework.Skip)
 	}
 	c.Write(affinityScoreKey, scores)
@@ -77,7 +54,7 @@ func (p *InterPodAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*
 }
 
 func (p *InterPodAffinity) softTerms(pod *framework.PodInfo) (softTerms, error) {
-	t := softTerms{pod: pod.Pod}
+	t := softTerms{pod: pod.Pod, hardWeight: p.hardWeight}
 	var err error
 	if t.nsLabels, err = p.namespaceLabels(pod.Pod.Namespace); err != nil {
 		return t, err
@@ -101,32 +78,41 @@ func (p *InterPodAffinity) resolveWeighted(terms []framework.WeightedAffinityTer
 	return resolved, nil
 }
 
-func (s affinityScores) addPair(own softTerms, existing *framework.PodInfo, node *corev1.Node) {
+// weigh answers how much the pod and an existing one like to be in the same domain of which keys.
+func (own *softTerms) weigh(existing *framework.PodInfo, like func(key string, weight int64)) {
+	likes := func(t *framework.AffinityTerm, pod *corev1.Pod, nsLabels labels.Set, weight int64) {
+		if t.Matches(pod, nsLabels) {
+			like(t.TopologyKey, weight)
+		}
+	}
 	for i := range own.affinity {
-		s.add(&own.affinity[i].AffinityTerm, existing.Pod, nil, node, int64(own.affinity[i].Weight))
+		likes(&own.affinity[i].AffinityTerm, existing.Pod, nil, int64(own.affinity[i].Weight))
 	}
 	for i := range own.anti {
-		s.add(&own.anti[i].AffinityTerm, existing.Pod, nil, node, -int64(own.anti[i].Weight))
+		likes(&own.anti[i].AffinityTerm, existing.Pod, nil, -int64(own.anti[i].Weight))
 	}
-	for i := range existing.RequiredAffinity {
-		s.add(&existing.RequiredAffinity[i], own.pod, own.nsLabels, node, hardPodAffinityWeight)
+	if own.hardWeight > 0 {
+		for i := range existing.RequiredAffinity {
+			likes(&existing.RequiredAffinity[i], own.pod, own.nsLabels, own.hardWeight)
+		}
 	}
 	for i := range existing.PreferredAffinity {
 		t := &existing.PreferredAffinity[i]
-		s.add(&t.AffinityTerm, own.pod, own.nsLabels, node, int64(t.Weight))
+		likes(&t.AffinityTerm, own.pod, own.nsLabels, int64(t.Weight))
 	}
 	for i := range existing.PreferredAntiAffinity {
 		t := &existing.PreferredAntiAffinity[i]
-		s.add(&t.AffinityTerm, own.pod, own.nsLabels, node, -int64(t.Weight))
+		likes(&t.AffinityTerm, own.pod, own.nsLabels, -int64(t.Weight))
 	}
 }
 
 // Score sums over the node's domains.
 func (p *InterPodAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	scores := framework.State[affinityScores](c, affinityScoreKey)
+	at, _ := c.Snapshot.Position(node.Name())
 	var sum int64
-	for key, value := range node.Node.Labels {
-		sum += scores[domain{key, value}]
+	for _, k := range framework.State[affinityScores](c, affinityScoreKey).domainCounts {
+		weight, _ := k.at(at)
+		sum += weight
 	}
 	return sum, nil
 }

@@ -8,47 +8,46 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
-// NodeAffinity serves nodeSelector and required and preferred node affinity, and affinity that the configuration adds to
-// that of every pod.
+// NodeAffinity serves nodeSelector and required and preferred node affinity, the pod's own and one that a profile adds to
+// all its pods.
 type NodeAffinity struct {
-	mismatch, conflict, outside *framework.Status
-	added                       *nodeaffinity.NodeSelector
-	addedPreferred              *nodeaffinity.PreferredSchedulingTerms
+	mismatch, conflict, enforced *framework.Status
+	addedRequired                *nodeaffinity.NodeSelector
+	addedPreferred               *nodeaffinity.PreferredSchedulingTerms
 }
 
-// NewNodeAffinity makes the plugin.
-func NewNodeAffinity() NodeAffinity {
-	const name = "NodeAffinity"
-	return NodeAffinity{
-		mismatch: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match Pod's node affinity/selector"),
-		conflict: rejection(name, framework.UnschedulableAndUnresolvable, "pod affinity terms conflict"),
-		outside:  rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match scheduler-enforced node affinity"),
-	}
-}
-
-// NewNodeAffinityWith makes the plugin with affinity added to that of every pod (the argument addedAffinity); nil adds
-// none. Terms that can't be parsed are an error.
-func NewNodeAffinityWith(added *corev1.NodeAffinity) (NodeAffinity, error) {
-	p := NewNodeAffinity()
-	if added == nil {
+// NewNodeAffinity makes the plugin; nil arguments add nothing. It fails when the added affinity can't be parsed.
+func NewNodeAffinity(args *schedv1.NodeAffinityArgs) (NodeAffinity, error) {
+	p := newNodeAffinity()
+	if args == nil || args.AddedAffinity == nil {
 		return p, nil
 	}
 	var err error
-	if required := added.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
-		if p.added, err = nodeaffinity.NewNodeSelector(required); err != nil {
+	if required := args.AddedAffinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+		if p.addedRequired, err = nodeaffinity.NewNodeSelector(required); err != nil {
 			return p, fmt.Errorf("parsing addedAffinity.requiredDuringSchedulingIgnoredDuringExecution: %w", err)
 		}
 	}
-	if preferred := added.PreferredDuringSchedulingIgnoredDuringExecution; len(preferred) > 0 {
+	if preferred := args.AddedAffinity.PreferredDuringSchedulingIgnoredDuringExecution; len(preferred) > 0 {
 		if p.addedPreferred, err = nodeaffinity.NewPreferredSchedulingTerms(preferred); err != nil {
 			return p, fmt.Errorf("parsing addedAffinity.preferredDuringSchedulingIgnoredDuringExecution: %w", err)
 		}
 	}
 	return p, nil
+}
+
+func newNodeAffinity() NodeAffinity {
+	const name = "NodeAffinity"
+	return NodeAffinity{
+		enforced: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match scheduler-enforced node affinity"),
+		mismatch: rejection(name, framework.UnschedulableAndUnresolvable, "node(s) didn't match Pod's node affinity/selector"),
+		conflict: rejection(name, framework.UnschedulableAndUnresolvable, "pod affinity terms conflict"),
+	}
 }
 
 // Name implements framework.Plugin.
@@ -73,7 +72,7 @@ const preferredKey = "NodeAffinity/preferred"
 // PreFilter parses the terms once and narrows the nodes when every term names nodes by metadata.name.
 func (p NodeAffinity) PreFilter(_ context.Context, c *framework.Cycle) (*framework.PreFilterResult, *framework.Status) {
 	required := requiredTerms(c.Pod.Pod)
-	if required == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 && p.added == nil {
+	if required == nil && p.addedRequired == nil && len(c.Pod.Pod.Spec.NodeSelector) == 0 {
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	c.Write(p.Name(), requiredAffinity{nodeaffinity.GetRequiredNodeAffinity(c.Pod.Pod)})
@@ -119,8 +118,8 @@ func namedNodes(term *corev1.NodeSelectorTerm) sets.Set[string] {
 
 // Filter matches the added and the pod's required terms; one that can't be parsed matches nothing.
 func (p NodeAffinity) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
-	if p.added != nil && !p.added.Match(node.Node) {
-		return p.outside
+	if p.addedRequired != nil && !p.addedRequired.Match(node.Node) {
+		return p.enforced
 	}
 	if match, err := framework.State[requiredAffinity](c, p.Name()).Match(node.Node); err != nil || !match {
 		return p.mismatch
@@ -148,11 +147,11 @@ func (p NodeAffinity) PreScore(_ context.Context, c *framework.Cycle, _ []*frame
 // Score sums the weights of the matching preferred terms.
 func (p NodeAffinity) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
 	var sum int64
-	if p.addedPreferred != nil {
-		sum = p.addedPreferred.Score(node.Node)
-	}
 	if own := framework.State[preferredAffinity](c, preferredKey); own.PreferredSchedulingTerms != nil {
-		sum += own.Score(node.Node)
+		sum = own.Score(node.Node)
+	}
+	if p.addedPreferred != nil {
+		sum += p.addedPreferred.Score(node.Node)
 	}
 	return sum, nil
 }
@@ -171,7 +170,7 @@ func (p NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
 			if !ok {
 				return framework.Queue
 			}
-			if p.added != nil && !p.added.Match(after) {
+			if p.addedRequired != nil && !p.addedRequired.Match(after) {
 				return framework.QueueSkip
 			}
 			required := nodeaffinity.GetRequiredNodeAffinity(pod.Pod)

@@ -3,20 +3,36 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
-// NodeResourcesFit keeps pods off nodes without enough left of what they request, and prefers the least allocated node.
-// Extended resources that a device class stands behind are left to DynamicResources on nodes without a device plugin for
-// them (KEP-5004).
-type NodeResourcesFit struct{ devices *Devices }
+// NodeResourcesFit keeps pods off nodes without enough left of what they request, and scores nodes by how much of their
+// resources is used. Extended resources that a device class stands behind are left to DynamicResources on nodes without a
+// device plugin for them (KEP-5004).
+type NodeResourcesFit struct {
+	devices                *Devices
+	ignored, ignoredGroups sets.Set[string]
+	strategy               scoringStrategy
+}
 
-// NewNodeResourcesFit makes the plugin.
-func NewNodeResourcesFit(d Deps) NodeResourcesFit { return NodeResourcesFit{d.Devices} }
+// NewNodeResourcesFit makes the plugin; nil arguments prefer the node with the most CPU and memory left.
+func NewNodeResourcesFit(d Deps, args *schedv1.NodeResourcesFitArgs) NodeResourcesFit {
+	if args == nil {
+		args = &schedv1.NodeResourcesFitArgs{}
+	}
+	return NodeResourcesFit{
+		devices: d.Devices,
+		ignored: sets.New(args.IgnoredResources...), ignoredGroups: sets.New(args.IgnoredResourceGroups...),
+		strategy: newScoringStrategy(args.ScoringStrategy),
+	}
+}
 
 // Name implements framework.Plugin.
 func (NodeResourcesFit) Name() string { return "NodeResourcesFit" }
@@ -48,32 +64,25 @@ func (p NodeResourcesFit) insufficient(want framework.Resource, node *framework.
 	lacks(want.Memory, node.Allocatable.Memory, node.Requested.Memory, "Insufficient memory")
 	lacks(want.EphemeralStorage, node.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage, "Insufficient ephemeral-storage")
 	for name, request := range want.Scalar {
-		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] && !p.byDevices(name, node) {
+		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] && !p.ignores(name) && !p.byDevices(name, node) {
 			lacks(request, node.Allocatable.Scalar[name], node.Requested.Scalar[name], fmt.Sprintf("Insufficient %s", name))
 		}
 	}
 	return reasons, unresolvable
 }
 
-// Score is the mean of the free shares of CPU and memory after placing the pod, where containers without requests count
-// with defaults.
-func (NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
-	var sum, weights int64
-	leastAllocated := func(requested, capacity int64) {
-		if capacity == 0 {
-			return
-		}
-		weights++
-		if requested <= capacity {
-			sum += (capacity - requested) * framework.MaxNodeScore / capacity
-		}
+// ignores reports an extended resource that something else looks after; a group is what stands before its slash.
+func (p NodeResourcesFit) ignores(name corev1.ResourceName) bool {
+	if len(p.ignored)+len(p.ignoredGroups) == 0 || !framework.IsExtendedResource(name) {
+		return false
 	}
-	leastAllocated(node.NonZeroCPU+c.Pod.ScoredCPU, node.Allocatable.MilliCPU)
-	leastAllocated(node.NonZeroMemory+c.Pod.ScoredMemory, node.Allocatable.Memory)
-	if weights == 0 {
-		return 0, nil
-	}
-	return sum / weights, nil
+	group, _, _ := strings.Cut(string(name), "/")
+	return p.ignored.Has(string(name)) || p.ignoredGroups.Has(group)
+}
+
+// Score rates the node as it would be used with the pod, where containers without requests count with defaults.
+func (p NodeResourcesFit) Score(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) (int64, *framework.Status) {
+	return p.strategy.score(c.Pod, node), nil
 }
 
 // byDevices reports whether the node provides the resource by devices of a class, if at all.

@@ -19,10 +19,12 @@ type Deps struct {
 	Background Background
 	// Nominations are the promises of preemption.
 	Nominations Nominations
-	// Devices is shared by the plugins of all profiles; without it the plugins know of no devices.
+	// Devices is shared by the plugins of all profiles.
 	Devices *Devices
 	// Observer is told of preemptions, for metrics; may be nil.
 	Observer PreemptionObserver
+	// Extenders may have a say in whom preemption evicts.
+	Extenders []PreemptionExtender
 }
 
 // Default lists the plugins of the default profile in upstream's order, with upstream's weights.
@@ -36,18 +38,18 @@ func Default(d Deps) []framework.Enabled {
 		{Plugin: NewNodeName()},
 		{Plugin: NewNodeUnschedulable()},
 		{Plugin: NewTaintToleration(), Weight: 3},
-		{Plugin: NewNodeAffinity(), Weight: 2},
+		{Plugin: newNodeAffinity(), Weight: 2},
 		{Plugin: NewNodePorts()},
-		{Plugin: NewNodeResourcesFit(d), Weight: 1},
+		{Plugin: NewNodeResourcesFit(d, nil), Weight: 1},
 		{Plugin: NewVolumeRestrictions(d)},
 		{Plugin: NewNodeVolumeLimits(d)},
 		{Plugin: NewVolumeBinding(d)},
 		{Plugin: NewVolumeZone(d)},
-		{Plugin: NewPodTopologySpread(d), Weight: 2},
-		{Plugin: NewInterPodAffinity(d), Weight: 2},
-		{Plugin: NewDynamicResources(d, DefaultDynamicResourcesArgs()), Weight: 2},
-		{Plugin: NewDefaultPreemption(d)},
-		{Plugin: BalancedAllocation{}, Weight: 1},
+		{Plugin: NewPodTopologySpread(d, nil), Weight: 2},
+		{Plugin: NewInterPodAffinity(d, nil), Weight: 2},
+		{Plugin: NewDynamicResources(d, nil), Weight: 2},
+		{Plugin: NewDefaultPreemption(d, nil)},
+		{Plugin: NewBalancedAllocation(nil), Weight: 1},
 		{Plugin: ImageLocality{}, Weight: 1},
 		{Plugin: NewDefaultBinder(d)},
 	}

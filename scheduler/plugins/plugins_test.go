@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -205,14 +206,15 @@ type world struct {
 	nominator *queue.Nominator
 	client    *fake.Clientset
 	factory   informers.SharedInformerFactory
-	// devices is set by withDevices.
-	devices *plugins.Devices
+	devices   *plugins.Devices
+	args      map[string]runtime.Object
 }
 
 func newWorld(t *testing.T, nodes []*corev1.Node, pods ...*corev1.Pod) *world {
 	t.Helper()
 	client := fake.NewClientset()
 	w := &world{t: t, cache: cache.New(), nominator: queue.NewNominator(), client: client, factory: informers.NewSharedInformerFactory(client, 0)}
+	w.devices = plugins.NewDevices(w.factory)
 	fw, err := framework.New(plugins.Default(w.deps()), w.nominator)
 	if err != nil {
 		t.Fatal(err)
@@ -292,7 +294,7 @@ func (w *world) scores(plugin string, pod *corev1.Pod) map[string]int64 {
 		w.t.Fatal(s.Message())
 	}
 	var only []framework.Enabled
-	for _, e := range plugins.Default(w.deps()) {
+	for _, e := range w.plugins() {
 		if _, scores := e.Plugin.(framework.Score); scores && e.Plugin.Name() != plugin {
 			continue
 		}

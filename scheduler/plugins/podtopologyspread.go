@@ -6,38 +6,29 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
 
 // PodTopologySpread spreads matching pods over domains of nodes. Pods without constraints that belong to a service or
-// controller get upstream's soft defaults over hosts and zones, or the constraints of the configuration.
+// controller get defaults: upstream's soft ones over hosts and zones, or those of the plugin's arguments.
 type PodTopologySpread struct {
 	defaults        defaultSpread
 	skewed, keyless *framework.Status
 }
 
-// NewPodTopologySpread makes the plugin with the system's default constraints.
-func NewPodTopologySpread(d Deps) *PodTopologySpread {
-	p := NewPodTopologySpreadWith(d, systemSpread())
-	p.defaults.system = true
-	return p
-}
-
-// NewPodTopologySpreadWith makes the plugin with default constraints of the configuration, in place of the system's (the
-// arguments defaultConstraints, with defaultingType List). They name no selector: it is that of the pod's services and
-// controller.
-func NewPodTopologySpreadWith(d Deps, constraints []corev1.TopologySpreadConstraint) *PodTopologySpread {
+// NewPodTopologySpread makes the plugin; nil arguments mean upstream's soft defaults.
+func NewPodTopologySpread(d Deps, args *schedv1.PodTopologySpreadArgs) *PodTopologySpread {
 	const name = "PodTopologySpread"
 	const reason = "node(s) didn't match pod topology spread constraints"
 	return &PodTopologySpread{
-		defaults: newDefaultSpread(d.Informers, constraints),
+		defaults: newDefaultSpread(d.Informers, args),
 		skewed:   rejection(name, framework.Unschedulable, reason),
 		keyless:  rejection(name, framework.UnschedulableAndUnresolvable, reason+" (missing required label)"),
 	}
@@ -99,18 +90,18 @@ func (s *spread) counts(log klog.Logger, pod *corev1.Pod, affinity nodeaffinity.
 	return !s.honorTaint || !untolerated(log, node, pod)
 }
 
-// matching counts the node's live pods of the namespace that the selector picks; a selector of everything picks none.
-func (s *spread) matching(node *framework.NodeInfo, namespace string) int {
-	n := 0
+// matching answers the kinds of live pods of the namespace that the selector picks; a selector of everything picks none.
+func (s *spread) matching(snapshot *framework.Snapshot, namespace string) []*framework.PodKind {
 	if s.selector.Empty() {
-		return n
+		return nil
 	}
-	for _, p := range node.Pods {
-		if p.Pod.Namespace == namespace && p.Pod.DeletionTimestamp == nil && s.selector.Matches(labels.Set(p.Pod.Labels)) {
-			n++
+	var picked []*framework.PodKind
+	for kind := range snapshot.Kinds() {
+		if pod := kind.Pod.Pod; pod.Namespace == namespace && !kind.Leaving() && s.selector.Matches(labels.Set(pod.Labels)) {
+			picked = append(picked, kind)
 		}
 	}
-	return n
+	return picked
 }
 
 func hasAllKeys(node *corev1.Node, spreads []spread) bool {
@@ -165,49 +156,79 @@ func (p *PodTopologySpread) PreFilter(ctx context.Context, c *framework.Cycle) (
 		return nil, framework.NewStatus(framework.Skip)
 	}
 	s := &spreadState{spreads: spreads, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), lowest: make([]int, len(spreads))}
-	log := klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
-		if !hasAllKeys(node.Node, spreads) {
-			return
-		}
-		for i := range spreads {
-			if spreads[i].counts(log, pod, s.affinity, node.Node) {
-				add(i, node.Node.Labels[spreads[i].key], spreads[i].matching(node, pod.Namespace))
-			}
-		}
-	})
+	count := counter{snapshot: c.Snapshot, pod: pod, affinity: s.affinity, log: klog.FromContext(ctx), strict: true}
 	for i := range spreads {
+		s.domains = append(s.domains, count.domainsOf(spreads, i))
 		s.settle(i)
 	}
 	c.Write(p.Name(), s)
 	return nil, nil
 }
 
-// countDomains runs count over all nodes in parallel and sums what it adds, per constraint and domain.
-func countDomains(nodes []*framework.NodeInfo, constraints int, count func(*framework.NodeInfo, func(i int, value string, n int))) []map[string]int {
-	sums := make([]map[string]int, constraints)
-	for i := range sums {
-		sums[i] = map[string]int{}
+// counter counts the pods that a pod's constraints are about.
+type counter struct {
+	snapshot *framework.Snapshot
+	pod      *corev1.Pod
+	affinity nodeaffinity.RequiredNodeAffinity
+	log      klog.Logger
+	// strict leaves out nodes that lack the key of any constraint.
+	strict bool
+}
+
+// domainsOf sums the matching pods of the nodes that count for the i-th constraint, by domain. A domain without such a
+// node is absent.
+func (c *counter) domainsOf(spreads []spread, i int) map[string]int {
+	topology := c.snapshot.Topology(spreads[i].key)
+	in := topology.Of // the domain of every node that counts
+	if !c.all(spreads, i) {
+		in = c.counting(spreads, i, topology)
 	}
-	var mu sync.Mutex
-	framework.Parallel(len(nodes), func(from, to int) {
-		local := make([]map[string]int, constraints)
-		for i := range local {
-			local[i] = map[string]int{}
+	return sum(topology, in, spreads[i].matching(c.snapshot, c.pod.Namespace))
+}
+
+// all reports that every node with the key counts for the i-th constraint.
+func (c *counter) all(spreads []spread, i int) bool {
+	s, spec := &spreads[i], &c.pod.Spec
+	if s.honorTaint || (c.strict && len(spreads) > 1) {
+		return false
+	}
+	return !s.honorAffinity || (len(spec.NodeSelector) == 0 && requiredTerms(c.pod) == nil)
+}
+
+// counting answers the domain of every node that counts for the i-th constraint, -1 for the others.
+func (c *counter) counting(spreads []spread, i int, topology *framework.Topology) []int32 {
+	in := make([]int32, len(topology.Of))
+	for n, node := range c.snapshot.Nodes() {
+		in[n] = -1
+		if topology.Of[n] >= 0 && (!c.strict || hasAllKeys(node.Node, spreads)) && spreads[i].counts(c.log, c.pod, c.affinity, node.Node) {
+			in[n] = topology.Of[n]
 		}
-		add := func(i int, value string, n int) { local[i][value] += n }
-		for _, node := range nodes[from:to] {
-			count(node, add)
+	}
+	return in
+}
+
+// sum adds up the pods by domain, where in says which domain of the topology a node counts for, if any.
+func sum(topology *framework.Topology, in []int32, kinds []*framework.PodKind) map[string]int {
+	pods, seen := make([]int, len(topology.Values)), make([]bool, len(topology.Values))
+	for _, at := range in {
+		if at >= 0 {
+			seen[at] = true
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		for i := range local {
-			for value, n := range local[i] {
-				sums[i][value] += n
+	}
+	for _, kind := range kinds {
+		for _, on := range kind.On {
+			if at := in[on.Node]; at >= 0 {
+				pods[at] += int(on.Pods)
 			}
 		}
-	})
-	return sums
+	}
+	domains := make(map[string]int, len(pods))
+	for at, value := range topology.Values {
+		if seen[at] {
+			domains[value] = pods[at]
+		}
+	}
+	return domains
 }
 
 // Filter rejects a node whose domain would get too far ahead of the emptiest one.

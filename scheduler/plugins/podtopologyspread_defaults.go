@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // spreadSelector is the constraint's selector narrowed to the pod's own values of its matchLabelKeys.
@@ -33,10 +34,18 @@ func spreadSelector(pod *corev1.Pod, c *corev1.TopologySpreadConstraint) (labels
 	return selector, nil
 }
 
+// systemSpread are upstream's constraints of pods that name none: hosts with a skew of 3, zones with a skew of 5.
+func systemSpread() []corev1.TopologySpreadConstraint {
+	return []corev1.TopologySpreadConstraint{
+		{TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: 3},
+		{TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.ScheduleAnyway, MaxSkew: 5},
+	}
+}
+
 // defaultSpread finds the constraints of pods that name none.
 type defaultSpread struct {
 	constraints []corev1.TopologySpreadConstraint
-	// system constraints also spread over hosts on nodes without a zone.
+	// system says that the constraints are upstream's: nodes needn't carry all their labels then.
 	system   bool
 	services corelisters.ServiceLister
 	rcs      corelisters.ReplicationControllerLister
@@ -44,17 +53,13 @@ type defaultSpread struct {
 	sss      appslisters.StatefulSetLister
 }
 
-// systemSpread are upstream's system defaults: hosts with a skew of 3, zones with a skew of 5, both soft.
-func systemSpread() []corev1.TopologySpreadConstraint {
-	return []corev1.TopologySpreadConstraint{
-		{MaxSkew: 3, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway},
-		{MaxSkew: 5, TopologyKey: corev1.LabelTopologyZone, WhenUnsatisfiable: corev1.ScheduleAnyway},
+func newDefaultSpread(f informers.SharedInformerFactory, args *schedv1.PodTopologySpreadArgs) defaultSpread {
+	constraints, system := systemSpread(), true
+	if args != nil && args.DefaultingType == schedv1.ListDefaulting {
+		constraints, system = args.DefaultConstraints, false
 	}
-}
-
-func newDefaultSpread(f informers.SharedInformerFactory, constraints []corev1.TopologySpreadConstraint) defaultSpread {
 	return defaultSpread{
-		constraints: constraints,
+		constraints: constraints, system: system,
 
 		services: f.Core().V1().Services().Lister(),
 		rcs:      f.Core().V1().ReplicationControllers().Lister(),
@@ -63,8 +68,8 @@ func newDefaultSpread(f informers.SharedInformerFactory, constraints []corev1.To
 	}
 }
 
-// spreads answers the defaults of one kind of action, for pods that a service or a controller selects.
-func (d defaultSpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
+// spreads answers the constraints of one kind of action, for pods that a service or a controller selects.
+func (d *defaultSpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConstraintAction) ([]spread, error) {
 	spreads, err := parseSpreads(pod, d.constraints, action)
 	if err != nil || len(spreads) == 0 {
 		return nil, err
@@ -80,7 +85,7 @@ func (d defaultSpread) spreads(pod *corev1.Pod, action corev1.UnsatisfiableConst
 }
 
 // selector joins the selectors of the pod's services and of its controller.
-func (d defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
+func (d *defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
 	set := labels.Set{}
 	services, err := d.services.Services(pod.Namespace).List(labels.Everything())
 	if err != nil {
@@ -111,7 +116,7 @@ func (d defaultSpread) selector(pod *corev1.Pod) (labels.Selector, error) {
 	return selector.Add(requirements...), nil
 }
 
-func (d defaultSpread) ownerSelector(namespace string, owner *metav1.OwnerReference) (*metav1.LabelSelector, labels.Set, error) {
+func (d *defaultSpread) ownerSelector(namespace string, owner *metav1.OwnerReference) (*metav1.LabelSelector, labels.Set, error) {
 	var selector *metav1.LabelSelector
 	var set labels.Set
 	var err error

@@ -18,6 +18,7 @@ const spreadScoreKey = "PodTopologySpread/score"
 type spreadScore struct {
 	spreads []spread
 	domains []map[string]int
+	hosts   [][]int32 // matching pods of every node of the snapshot, of constraints over hosts
 	weights []float64
 	// strict nodes must carry all keys; the others are left out of the scoring.
 	strict bool
@@ -26,7 +27,7 @@ type spreadScore struct {
 // Clone implements framework.StateData; the counts are never changed after PreScore.
 func (s *spreadScore) Clone() framework.StateData { return s }
 
-// PreScore counts the matching pods of the feasible nodes' domains.
+// PreScore counts the matching pods of every domain.
 func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, nodes []*framework.NodeInfo) *framework.Status {
 	pod := c.Pod.Pod
 	spreads, err := p.spreadsOf(pod, corev1.ScheduleAnyway)
@@ -37,26 +38,35 @@ func (p *PodTopologySpread) PreScore(ctx context.Context, c *framework.Cycle, no
 	if len(s.spreads) == 0 {
 		return framework.NewStatus(framework.Skip)
 	}
-	feasible := s.feasibleDomains(nodes)
-	affinity, log := nodeaffinity.GetRequiredNodeAffinity(pod), klog.FromContext(ctx)
-	s.domains = countDomains(c.Snapshot.Nodes(), len(s.spreads), func(node *framework.NodeInfo, add func(i int, value string, n int)) {
-		if s.strict && !hasAllKeys(node.Node, s.spreads) {
-			return
-		}
-		for i := range s.spreads {
-			value := node.Node.Labels[s.spreads[i].key]
-			if feasible[i][value] && s.spreads[i].counts(log, pod, affinity, node.Node) {
-				add(i, value, s.spreads[i].matching(node, pod.Namespace))
-			}
-		}
-	})
+	s.weigh(nodes)
+	count := counter{
+		snapshot: c.Snapshot, pod: pod, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), log: klog.FromContext(ctx), strict: s.strict,
+	}
+	s.count(&count)
 	c.Write(spreadScoreKey, s)
 	return nil
 }
 
-// feasibleDomains answers the domains of the nodes to score and sets the weights. Host domains are counted per node while
-// scoring, so none are listed.
-func (s *spreadScore) feasibleDomains(nodes []*framework.NodeInfo) []map[string]bool {
+// count counts the pods of the domains; a host's are all that match there, whatever the node is like.
+func (s *spreadScore) count(c *counter) {
+	s.hosts = make([][]int32, len(s.spreads))
+	s.domains = make([]map[string]int, len(s.spreads))
+	for i := range s.spreads {
+		if s.spreads[i].key != corev1.LabelHostname {
+			s.domains[i] = c.domainsOf(s.spreads, i)
+			continue
+		}
+		s.hosts[i] = make([]int32, len(c.snapshot.Nodes()))
+		for _, kind := range s.spreads[i].matching(c.snapshot, c.pod.Namespace) {
+			for _, on := range kind.On {
+				s.hosts[i][on.Node] += on.Pods
+			}
+		}
+	}
+}
+
+// weigh sets the weights, by the number of domains of the nodes to score.
+func (s *spreadScore) weigh(nodes []*framework.NodeInfo) {
 	domains := make([]map[string]bool, len(s.spreads))
 	for i := range domains {
 		domains[i] = map[string]bool{}
@@ -81,7 +91,6 @@ func (s *spreadScore) feasibleDomains(nodes []*framework.NodeInfo) []map[string]
 		}
 		s.weights[i] = math.Log(float64(size + 2))
 	}
-	return domains
 }
 
 // Score sums the matching pods of the node's domains, weighted; fewer is better.
@@ -98,7 +107,9 @@ func (p *PodTopologySpread) Score(_ context.Context, c *framework.Cycle, node *f
 		}
 		count := s.domains[i][value]
 		if s.spreads[i].key == corev1.LabelHostname {
-			count = s.spreads[i].matching(node, c.Pod.Pod.Namespace)
+			if at, ok := c.Snapshot.Position(node.Name()); ok {
+				count = int(s.hosts[i][at])
+			}
 		}
 		score += float64(count)*s.weights[i] + float64(s.spreads[i].maxSkew-1)
 	}

@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 	"skiff/scheduler/plugins"
@@ -47,13 +48,16 @@ func TestConfiguredSpread(t *testing.T) {
 	zone := func(when corev1.UnsatisfiableConstraintAction) corev1.TopologySpreadConstraint {
 		return corev1.TopologySpreadConstraint{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: when}
 	}
+	listed := func(constraints ...corev1.TopologySpreadConstraint) *schedv1.PodTopologySpreadArgs {
+		return &schedv1.PodTopologySpreadArgs{DefaultingType: schedv1.ListDefaulting, DefaultConstraints: constraints}
+	}
 	counted := podLabels("app", "a")
 	w := newWorld(t, []*corev1.Node{makeNode("a", labels("zone", "a")), makeNode("b", labels("zone", "b")), makeNode("c")}, makePod("x", at("a"), counted))
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "default"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "a"}}}
 	if err := w.factory.Core().V1().Services().Informer().GetStore().Add(service); err != nil {
 		t.Fatal(err)
 	}
-	p := plugins.NewPodTopologySpreadWith(w.deps(), []corev1.TopologySpreadConstraint{zone(corev1.DoNotSchedule), zone(corev1.ScheduleAnyway)})
+	p := plugins.NewPodTopologySpread(w.deps(), listed(zone(corev1.DoNotSchedule), zone(corev1.ScheduleAnyway)))
 	c := framework.NewCycle(info(t, makePod("p", counted)), w.cache.Snapshot())
 	if _, s := p.PreFilter(t.Context(), c); !s.IsSuccess() {
 		t.Fatal(describe(s))
@@ -81,10 +85,10 @@ func TestConfiguredSpread(t *testing.T) {
 			t.Errorf("a pod %s is filtered: %q", name, describe(s))
 		}
 	}
-	if _, s := plugins.NewPodTopologySpreadWith(w.deps(), nil).PreFilter(t.Context(), c); !s.IsSkip() {
+	if _, s := plugins.NewPodTopologySpread(w.deps(), listed()).PreFilter(t.Context(), c); !s.IsSkip() {
 		t.Errorf("without constraints: %q", describe(s))
 	}
-	if s := plugins.NewPodTopologySpreadWith(w.deps(), nil).PreScore(t.Context(), c, c.Snapshot.Nodes()); !s.IsSkip() {
+	if s := plugins.NewPodTopologySpread(w.deps(), listed()).PreScore(t.Context(), c, c.Snapshot.Nodes()); !s.IsSkip() {
 		t.Errorf("without constraints, scoring: %q", describe(s))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -14,6 +15,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	storagelisters "k8s.io/client-go/listers/storage/v1"
 	volumehelpers "k8s.io/component-helpers/storage/volume"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
@@ -26,22 +28,39 @@ type VolumeBinding struct {
 	volumes corelisters.PersistentVolumeLister
 	classes storagelisters.StorageClassLister
 	changed *signal
+	// timeout is how long the pod's claims may take to get bound before the pod is tried again.
+	timeout time.Duration
+	*reservations
+}
 
-	mu sync.Mutex
-	// reserved are volumes chosen for claims of pods on their way, by volume name.
+// reservations are volumes chosen for claims of pods on their way, by volume name.
+type reservations struct {
+	mu       sync.Mutex
 	reserved map[string]*corev1.PersistentVolume
+}
+
+// WithArgs answers a plugin of other arguments that shares the reservations, so that pods of different profiles don't
+// choose the same volume; nil arguments mean upstream's defaults.
+func (p *VolumeBinding) WithArgs(args *schedv1.VolumeBindingArgs) *VolumeBinding {
+	other := *p
+	if args != nil && args.BindTimeoutSeconds != nil {
+		other.timeout = time.Duration(*args.BindTimeoutSeconds) * time.Second
+	}
+	return &other
 }
 
 // NewVolumeBinding makes the plugin.
 func NewVolumeBinding(d Deps) *VolumeBinding {
 	core := d.Informers.Core().V1()
 	return &VolumeBinding{
-		client:   d.Client,
-		claims:   core.PersistentVolumeClaims().Lister(),
-		volumes:  core.PersistentVolumes().Lister(),
-		classes:  d.Informers.Storage().V1().StorageClasses().Lister(),
-		changed:  watchClaims(d.Informers),
-		reserved: map[string]*corev1.PersistentVolume{},
+		client:  d.Client,
+		claims:  core.PersistentVolumeClaims().Lister(),
+		volumes: core.PersistentVolumes().Lister(),
+		classes: d.Informers.Storage().V1().StorageClasses().Lister(),
+		changed: watchClaims(d.Informers),
+		timeout: defaultBindTimeout,
+
+		reservations: &reservations{reserved: map[string]*corev1.PersistentVolume{}},
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"skiff/scheduler/framework"
 )
 
-// bindTimeout is how long the pod's claims may take to get bound before the pod is tried again.
-const bindTimeout = 10 * time.Minute
+// defaultBindTimeout is upstream's.
+const defaultBindTimeout = 10 * time.Minute
 
 // plan finds a volume for every waiting claim, or lets it be provisioned; nil when the node can't serve one of them.
 func (p *VolumeBinding) plan(claims []*corev1.PersistentVolumeClaim, node *corev1.Node) (*bindingPlan, error) {
@@ -107,7 +107,7 @@ func (p *VolumeBinding) PreBind(ctx context.Context, c *framework.Cycle, node st
 			return framework.AsStatus(err)
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, bindTimeout, errors.New("timed out waiting for the claims to be bound"))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, errors.New("timed out waiting for the claims to be bound"))
 	defer cancel()
 	return framework.AsStatus(p.awaitBound(ctx, v, node))
 }

@@ -116,16 +116,30 @@ func (q *Queue) requeue(p *Pod, immediately bool, event string) {
 
 // hinted: a plugin that registers nothing is taken to care about everything.
 func (q *Queue) hinted(plugin string, p *Pod, change framework.Change) bool {
-	registered, ok := q.events[plugin]
+	registered, ok := q.events[p.Info.Pod.Spec.SchedulerName][plugin]
 	if !ok {
 		return true
 	}
 	for _, r := range registered {
-		if r.Event.Matches(change.Event) && (r.Hint == nil || r.Hint(p.Info, change) == framework.Queue) {
+		if r.Event.Matches(change.Event) && q.hint(plugin, r.Hint, p, change) == framework.Queue {
 			return true
 		}
 	}
 	return false
+}
+
+// hint asks a plugin; one without a hint wants the pod queued.
+func (q *Queue) hint(plugin string, hint framework.HintFunc, p *Pod, change framework.Change) framework.QueueingHint {
+	switch {
+	case hint == nil:
+		return framework.Queue
+	case q.cfg.Hinted == nil || !q.cfg.Sample():
+		return hint(p.Info, change)
+	}
+	began := time.Now()
+	answer := hint(p.Info, change)
+	q.cfg.Hinted(plugin, change.Event.Label, answer, time.Since(began))
+	return answer
 }
 
 // awaited reports whether any plugin at all cares about such a change.
@@ -133,10 +147,12 @@ func (q *Queue) awaited(change framework.Change) bool {
 	if change.Event.Resource == framework.WildCard {
 		return true
 	}
-	for _, registered := range q.events {
-		for _, r := range registered {
-			if r.Event.Matches(change.Event) {
-				return true
+	for _, plugins := range q.events {
+		for _, registered := range plugins {
+			for _, r := range registered {
+				if r.Event.Matches(change.Event) {
+					return true
+				}
 			}
 		}
 	}
@@ -193,6 +209,7 @@ func (q *Queue) flushUnschedulable() {
 	defer q.mu.Unlock()
 	for _, p := range q.unschedulable {
 		if p.GatedBy == "" && time.Since(p.Enqueued) > q.cfg.UnschedulableFlush {
+			p.Flushed = true
 			q.enter(p, active, "UnschedulableTimeout")
 		}
 	}

@@ -32,11 +32,12 @@ const (
 	unschedulableFlushInterval = 30 * time.Second
 )
 
-// Policy decides order, admission and re-queueing; a *framework.Framework satisfies it.
+// Policy decides order, admission and re-queueing.
 type Policy interface {
 	Less(a, b framework.Queued) bool
 	PreEnqueue(pod *framework.PodInfo) *framework.Status
-	Events() map[string][]framework.ClusterEventWithHint
+	// Events answers what each plugin waits for, by the scheduler name of pods and the plugin's name.
+	Events() map[string]map[string][]framework.ClusterEventWithHint
 }
 
 // Config sets the queue's times; zero values mean the defaults.
@@ -44,6 +45,9 @@ type Config struct {
 	InitialBackoff, MaxBackoff, UnschedulableFlush time.Duration
 	// Incoming, when set, is told of every entry of a pod into a part of the queue.
 	Incoming func(queue, event string)
+	// Hinted, when set, is told of a hint that a plugin gave and how long it took. Sample says which are timed.
+	Hinted func(plugin, event string, hint framework.QueueingHint, took time.Duration)
+	Sample func() bool
 }
 
 // Pod is a pod in the queue with its history. The scheduling loop owns it between Pop and Requeue or Done.
@@ -55,6 +59,8 @@ type Pod struct {
 	Attempts, Unschedulable, Errors int
 	// UnschedulablePlugins and PendingPlugins rejected the pod in its last attempt.
 	UnschedulablePlugins, PendingPlugins sets.Set[string]
+	// Flushed says that the pod was queued again after it had been unschedulable for long, without any event that helps.
+	Flushed bool
 	// GatedBy names the PreEnqueue plugin that keeps the pod out.
 	GatedBy string
 
@@ -79,7 +85,7 @@ func (p part) String() string { return [...]string{"", "active", "backoff", "uns
 type Queue struct {
 	cfg    Config
 	policy Policy
-	events map[string][]framework.ClusterEventWithHint
+	events map[string]map[string][]framework.ClusterEventWithHint
 
 	mu            sync.Mutex
 	wake          *sync.Cond
@@ -135,7 +141,7 @@ func (q *Queue) Add(info *framework.PodInfo) {
 	}
 	p := &Pod{Info: info, Enqueued: time.Now()}
 	q.pods[info.Pod.UID] = p
-	q.enter(p, active, "PodAdd")
+	q.enter(p, active, "UnscheduledPodAdd")
 }
 
 // Update tells of a new version of an unscheduled pod. An update that can make a rejected pod fit queues it again.
@@ -149,10 +155,10 @@ func (q *Queue) update(p *Pod, info *framework.PodInfo) {
 		q.active.fix(p)
 	case unschedulable:
 		if p.GatedBy != "" {
-			q.enter(p, active, "PodUpdate")
+			q.enter(p, active, "TargetPodUpdate")
 			return
 		}
-		event := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(before, info), Label: "PodUpdate"}
+		event := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(before, info), Label: "TargetPodUpdate"}
 		q.requeueIfHelped(p, framework.Change{Event: event, Old: before, New: info})
 	}
 }
@@ -235,11 +241,11 @@ func (q *Queue) Requeue(p *Pod) bool {
 	changes := q.inFlight.since(f)
 	q.inFlight.done(uid)
 	if f.latest != nil {
-		change := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(p.Info, f.latest), Label: "PodUpdate"}
+		change := framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.PodChange(p.Info, f.latest), Label: "TargetPodUpdate"}
 		changes = append(slices.Clip(changes), framework.Change{Event: change, Old: p.Info, New: f.latest})
 		p.Info = f.latest
 	}
-	p.Enqueued, p.where = time.Now(), nowhere
+	p.Enqueued, p.where, p.Flushed = time.Now(), nowhere, false
 	q.pods[uid] = p
 	if p.UnschedulablePlugins.Len()+p.PendingPlugins.Len() == 0 {
 		p.Errors++

@@ -37,9 +37,9 @@ func (policy) PreEnqueue(pod *framework.PodInfo) *framework.Status {
 	return nil
 }
 
-func (policy) Events() map[string][]framework.ClusterEventWithHint {
+func (policy) Events() map[string]map[string][]framework.ClusterEventWithHint {
 	add := framework.ClusterEvent{Resource: framework.Node, Action: framework.Add}
-	return map[string][]framework.ClusterEventWithHint{
+	return map[string]map[string][]framework.ClusterEventWithHint{"": {
 		"Fit": {{Event: add}, {Event: framework.ClusterEvent{Resource: framework.TargetPod, Action: framework.UpdatePodScaleDown}}},
 		"Named": {{Event: add, Hint: func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
 			if change.New.(*corev1.Node).Name == pod.Pod.Labels["node"] {
@@ -47,7 +47,7 @@ func (policy) Events() map[string][]framework.ClusterEventWithHint {
 			}
 			return framework.QueueSkip
 		}}},
-	}
+	}}
 }
 
 func info(name string, priority int32, labels ...string) *framework.PodInfo {
@@ -319,9 +319,9 @@ func (d door) PreEnqueue(*framework.PodInfo) *framework.Status {
 	return nil
 }
 
-func (d door) Events() map[string][]framework.ClusterEventWithHint {
+func (d door) Events() map[string]map[string][]framework.ClusterEventWithHint {
 	events := d.policy.Events()
-	events["Door"] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.UpdateNodeLabel}}}
+	events[""]["Door"] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: framework.UpdateNodeLabel}}}
 	return events
 }
 

@@ -56,14 +56,14 @@ func round(t *testing.T, r *report.Report, number int) {
 	turns := []func(){
 		func() {
 			t.Run("skiff", func(t *testing.T) {
-				ours = side(t, func(t testing.TB, w *sides.Side) *sides.Manager { return sides.SkiffManager(t, w) })
+				ours = side(t, func(t testing.TB, w *sides.Side) *sides.Program { return sides.SkiffManager(t, w) })
 			})
 		},
 		func() {
 			t.Run("upstream", func(t *testing.T) {
 				theirs = side(t,
-					func(t testing.TB, w *sides.Side) *sides.Manager { return sides.UpstreamManager(t, w) },
-					func(t testing.TB, w *sides.Side) *sides.Manager { return sides.UpstreamManager(t, w, unlimited...) })
+					func(t testing.TB, w *sides.Side) *sides.Program { return sides.UpstreamManager(t, w) },
+					func(t testing.TB, w *sides.Side) *sides.Program { return sides.UpstreamManager(t, w, unlimited...) })
 			})
 		},
 	}
@@ -106,7 +106,7 @@ func chosen() []story {
 	return slices.DeleteFunc(stories(), func(s story) bool { return !wanted.MatchString(s.name) })
 }
 
-type start func(testing.TB, *sides.Side) *sides.Manager
+type start func(testing.TB, *sides.Side) *sides.Program
 
 // side does everything with one side's controllers: as they come, then without client limits. Without a second start
 // they have none, and the first stands for both.
@@ -134,7 +134,7 @@ func side(t *testing.T, starts ...start) results {
 	return got
 }
 
-func measure(t *testing.T, w *world, m *sides.Manager, s story, ns string) results {
+func measure(t *testing.T, w *world, m *sides.Program, s story, ns string) results {
 	if s.prepare != nil {
 		s.prepare(t, w, ns)
 	}
@@ -148,7 +148,7 @@ func measure(t *testing.T, w *world, m *sides.Manager, s story, ns string) resul
 }
 
 // steady looks at controllers that have nothing to do for 10,000 pods.
-func steady(t *testing.T, w *world, m *sides.Manager, got results) {
+func steady(t *testing.T, w *world, m *sides.Program, got results) {
 	w.namespace(t, "steady")
 	for i := range deployments {
 		deploy(t, w, "steady", fmt.Sprintf("web-%d", i))

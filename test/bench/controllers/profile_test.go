@@ -20,12 +20,12 @@ func TestProfile(t *testing.T) {
 		t.Skip("needs -profile DIR")
 	}
 	w := newWorld(t)
-	w.profiled(t, "stories", func(m *sides.Manager, ns string) {
+	w.profiled(t, "stories", func(m *sides.Program, ns string) {
 		for _, s := range chosen() {
 			measure(t, w, m, s, ns)
 		}
 	})
-	w.profiled(t, "steady", func(m *sides.Manager, _ string) {
+	w.profiled(t, "steady", func(m *sides.Program, _ string) {
 		got := results{}
 		steady(t, w, m, got)
 		t.Logf("%.2f %% of a core, %.0f MB", got["CPU with 10,000 pods"], got["memory with 10,000 pods"])
@@ -33,7 +33,7 @@ func TestProfile(t *testing.T) {
 }
 
 // profiled lets do happen under controllers whose profiles are kept by name.
-func (w *world) profiled(t testing.TB, name string, do func(m *sides.Manager, ns string)) {
+func (w *world) profiled(t testing.TB, name string, do func(m *sides.Program, ns string)) {
 	t.Helper()
 	dir := filepath.Join(*profiles, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -31,19 +31,22 @@ func (r *Report) SVG(title string) string {
 }
 
 func (r *Report) bar(b *strings.Builder, x *row, y int) {
-	ratio := median(x.ratios())
+	ratio, target := median(x.ratios()), x.Target
 	if x.More && ratio > 0 {
 		ratio = 1 / ratio
 	}
+	if x.More && target > 0 {
+		target = 1 / target
+	}
 	color := "#2a7ab9"
-	if x.Target > 0 && ratio > x.Target {
+	if x.missed() {
 		color = "#c0392b"
 	}
 	length := int(min(ratio, 1.25) * scale)
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+14, html.EscapeString(x.Name))
 	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`, left, y+3, length, rowHeight-8, color)
-	if x.Target > 0 {
-		at := left + int(x.Target*scale)
+	if target > 0 {
+		at := left + int(target*scale)
 		fmt.Fprintf(b, `<line x1="%[1]d" y1="%[2]d" x2="%[1]d" y2="%[3]d" stroke="#222" stroke-width="2"/>`, at, y, y+rowHeight-2)
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d">%.2f</text>`+"\n", left+length+6, y+14, ratio)

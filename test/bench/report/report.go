@@ -14,7 +14,7 @@ import (
 // unless More is set.
 type Figure struct {
 	Name, Unit string
-	Target     float64 // the most that ours may be of theirs; 0 wants nothing
+	Target     float64 // the most that ours may be of theirs, the least if More is set; 0 wants nothing
 	More       bool
 	Noisy      bool // depends on what else the machine does, as latencies do
 }
@@ -42,15 +42,28 @@ func (r *Report) Add(f Figure, ours, theirs float64) {
 	x.ours, x.theirs = append(x.ours, ours), append(x.theirs, theirs)
 }
 
-// Missed names the figures whose median ratio is above their target.
+// Missed names the figures whose median ratio is on the wrong side of their target.
 func (r *Report) Missed() []string {
 	var out []string
 	for _, x := range r.rows {
-		if ratio := median(x.ratios()); x.Target > 0 && ratio > x.Target {
-			out = append(out, fmt.Sprintf("%s: %.2f of %s, at most %.2f wanted", x.Name, ratio, r.Theirs, x.Target))
+		if !x.missed() {
+			continue
 		}
+		limit := "at most"
+		if x.More {
+			limit = "at least"
+		}
+		out = append(out, fmt.Sprintf("%s: %.2f of %s, %s %.2f wanted", x.Name, median(x.ratios()), r.Theirs, limit, x.Target))
 	}
 	return out
+}
+
+func (x *row) missed() bool {
+	ratio := median(x.ratios())
+	if x.More {
+		return ratio < x.Target
+	}
+	return x.Target > 0 && ratio > x.Target
 }
 
 // Markdown is a table with median, least and most of every figure. A ratio is
@@ -66,7 +79,10 @@ func (r *Report) Markdown() string {
 		target := ""
 		if x.Target > 0 {
 			target = fmt.Sprintf("<= %.2f", x.Target)
-			if median(x.ratios()) > x.Target {
+			if x.More {
+				target = fmt.Sprintf(">= %.2f", x.Target)
+			}
+			if x.missed() {
 				target += " **missed**"
 			}
 		}

@@ -20,6 +20,7 @@ func sample() *report.Report {
 	r.Add(write, 1.5, 2)
 	r.Add(report.Figure{Name: "read", Unit: "ms", Target: 0.5}, 1, 10)
 	r.Add(report.Figure{Name: "rate", Unit: "1/s", More: true, Noisy: true}, 200, 100)
+	r.Add(report.Figure{Name: "speed", Unit: "1/s", More: true, Target: 5}, 200, 100)
 	return r
 }
 
@@ -29,6 +30,7 @@ func TestTable(t *testing.T) {
 | write <x>, ms | 1.50 (1.00-4.00) | 2.00 (2.00-2.00) | 0.750 (0.500-2.00) | <= 0.50 **missed** |
 | read, ms | 1.00 | 10.0 | 0.100 | <= 0.50 |
 | rate, 1/s * | 200 | 100 | 2.00 |  |
+| speed, 1/s | 200 | 100 | 2.00 | >= 5.00 **missed** |
 `
 	if got := sample().Markdown(); got != want {
 		t.Errorf("got\n%s", got)
@@ -37,7 +39,7 @@ func TestTable(t *testing.T) {
 
 func TestMissed(t *testing.T) {
 	got := sample().Missed()
-	if len(got) != 1 || got[0] != "write <x>: 0.75 of b, at most 0.50 wanted" {
+	if len(got) != 2 || got[0] != "write <x>: 0.75 of b, at most 0.50 wanted" || got[1] != "speed: 2.00 of b, at least 5.00 wanted" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -56,8 +58,8 @@ func TestPlotIsXML(t *testing.T) {
 			bars++
 		}
 	}
-	if bars != 4 {
-		t.Errorf("%d rectangles, want the ground and three bars", bars)
+	if bars != 5 {
+		t.Errorf("%d rectangles, want the ground and four bars", bars)
 	}
 }
 

@@ -54,3 +54,11 @@ func managerFlags(api *Side, port string) []string {
 		"--controllers=*,bootstrapsigner,tokencleaner", "--leader-elect=true",
 	}
 }
+
+// schedulerFlags are kubeadm's, except for the address.
+func schedulerFlags(kubeconfig, port string) []string {
+	return []string{
+		"--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig, "--kubeconfig=" + kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port=" + port, "--leader-elect=true",
+	}
+}

@@ -14,9 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
-	"runtime/pprof"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +32,7 @@ import (
 	"skiff/controllers/certificates"
 	"skiff/internal/memory"
 	"skiff/internal/slim"
+	"skiff/test/bench/profile"
 )
 
 func main() {
@@ -51,7 +49,7 @@ func run(ctx context.Context) error {
 	switch len(os.Args) {
 	case 3:
 	case 4:
-		stop, err := profile(os.Args[3])
+		stop, err := profile.Start(os.Args[3])
 		if err != nil {
 			return fmt.Errorf("profiling: %w", err)
 		}
@@ -91,28 +89,6 @@ func run(ctx context.Context) error {
 	group.Go(func() error { return memory.Settle(ctx) })
 	group.Go(func() error { return all.Run(ctx) })
 	return group.Wait()
-}
-
-// profile notes what CPU is used for until stop, which notes what the heap is used for.
-func profile(dir string) (stop func(), err error) {
-	cpu, err := os.Create(filepath.Join(dir, "cpu.pprof"))
-	if err != nil {
-		return nil, err
-	}
-	heap, err := os.Create(filepath.Join(dir, "heap.pprof"))
-	if err != nil {
-		return nil, err
-	}
-	if err := pprof.StartCPUProfile(cpu); err != nil {
-		return nil, err
-	}
-	return func() {
-		pprof.StopCPUProfile()
-		runtime.GC()
-		if err := errors.Join(pprof.WriteHeapProfile(heap), heap.Close(), cpu.Close()); err != nil {
-			fmt.Fprintln(os.Stderr, "profiling:", err)
-		}
-	}, nil
 }
 
 // identities answers clients. Those of service accounts have tokens, as those of kube-controller-manager do: all of them
