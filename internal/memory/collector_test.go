@@ -50,6 +50,7 @@ func TestPace(t *testing.T) {
 		t.Errorf("%d %% at first, want %d", got, minPercent)
 	}
 	garbage = make([]byte, 1<<30)
+	garbage = nil
 	c.pace(now.Add(time.Second))
 	if got := percent(); got < maxPercent {
 		t.Errorf("%d %% in a busy program, want at least %d", got, maxPercent)
