@@ -107,7 +107,7 @@ same-scheduler: build $(BUILD)/bench/kube-scheduler
 	$(BENCH) -timeout 60m ./scheduler/differential $(if $(SEED),-seed $(SEED))
 
 # skiff's scheduler in a process of its own.
-$(BUILD)/bench/scheduler: $(GOFILES)
+$(BUILD)/bench/scheduler: $(GOFILES) $(wildcard test/bench/scheduler/engine/*.go) test/bench/go.mod
 	cd test/bench && $(GO) build -ldflags "-s -w" -o $(CURDIR)/$@ ./scheduler/engine
 
 # skiff's controllers in a process of their own.
