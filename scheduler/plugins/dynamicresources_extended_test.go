@@ -106,7 +106,7 @@ func TestRequestsOfExtendedResources(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			names := []string{"g0", "g1", "g2", "g3", "g4"}
-			w := newWorld(t, []*corev1.Node{makeNode("a")}, test.pod).withDevices(backing(gpu), sliceOn("a", names))
+			w := newWorld(t, []*corev1.Node{makeNode("a")}, test.pod).likeAPI().withDevices(backing(gpu), sliceOn("a", names))
 			created, status := w.bindExtended(test.pod)
 			var requests, uses []string
 			for _, r := range created.Spec.Devices.Requests {
@@ -128,11 +128,17 @@ func TestRequestsOfExtendedResources(t *testing.T) {
 	}
 }
 
+// likeAPI has the client answer claims as the API does. It must come before informers use the client.
+func (w *world) likeAPI() *world {
+	version := 100
+	w.client.PrependReactor("*", "resourceclaims", func(a k8stesting.Action) (bool, runtime.Object, error) { return w.asAPI(a, &version) })
+	return w
+}
+
 // bindExtended takes the pod through an attempt up to PreBind, and answers the claim created and what the pod is told.
 func (w *world) bindExtended(pod *corev1.Pod) (*resourcev1.ResourceClaim, *corev1.PodExtendedResourceClaimStatus) {
 	w.t.Helper()
-	ctx, version := w.t.Context(), 100
-	w.client.PrependReactor("*", "resourceclaims", func(a k8stesting.Action) (bool, runtime.Object, error) { return w.asAPI(a, &version) })
+	ctx := w.t.Context()
 	c := framework.NewCycle(info(w.t, pod), w.cache.Snapshot())
 	if _, _, s := w.framework.PreFilter(ctx, c); !s.IsSuccess() {
 		w.t.Fatal(s.Message())
