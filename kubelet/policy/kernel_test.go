@@ -32,6 +32,7 @@ type world struct {
 	net      network.Config
 	config   Config
 	enforcer *Enforcer
+	stop     func()
 	factory  informers.SharedInformerFactory
 	v6       bool
 }
@@ -124,9 +125,12 @@ func (w *world) run() {
 		}
 	})
 	<-enforcer.Ready()
-	w.t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		done.Wait()
+	})
+	w.t.Cleanup(func() {
+		w.stop()
 		w.factory.Shutdown()
 		if err := Cleanup(w.config.Table); err != nil {
 			w.t.Error(err)
@@ -312,6 +316,7 @@ func TestKernelPolicies(t *testing.T) {
 				w.policies(c.specs)
 				w.check(c.what, c.connections)
 			}
+			w.stop()
 			if chains := w.enforcer.book.objects.chains; len(chains) > 0 {
 				t.Errorf("chains left without policies: %v", chains)
 			}
