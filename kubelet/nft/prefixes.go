@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -17,20 +18,21 @@ func (b *Batch) Prefixes(f Family, name SetName, all []netip.Prefix) {
 			mine = append(mine, p)
 		}
 	}
-	if len(mine) == 0 {
-		return
-	}
 	var list attrs
 	for _, p := range Disjoint(mine) {
+		if len(list) >= elementBytes-256 {
+			b.list(unix.NFT_MSG_NEWSETELEM, f, netlink.Create, name, list)
+			list = nil
+		}
 		first, last := Bounds(p)
 		list = list.boundary(first, 0)
 		if after := last.Next(); after.IsValid() {
 			list = list.boundary(after, unix.NFT_SET_ELEM_INTERVAL_END)
 		}
 	}
-	body := attrs(nil).text(unix.NFTA_SET_ELEM_LIST_TABLE, b.Table).text(unix.NFTA_SET_ELEM_LIST_SET, string(name)).
-		bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, list)
-	b.add(unix.NFT_MSG_NEWSETELEM, f, netlink.Create, body)
+	if len(list) > 0 {
+		b.list(unix.NFT_MSG_NEWSETELEM, f, netlink.Create, name, list)
+	}
 }
 
 func (a attrs) boundary(at netip.Addr, flags uint32) attrs {
@@ -42,13 +44,16 @@ func (a attrs) boundary(at netip.Addr, flags uint32) attrs {
 	})
 }
 
-// Disjoint drops prefixes that others contain.
+// Disjoint drops prefixes that others contain and sorts the rest by address, IPv4 first.
 func Disjoint(all []netip.Prefix) []netip.Prefix {
 	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b netip.Prefix) int { return a.Bits() - b.Bits() })
+	slices.SortFunc(all, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Masked().Addr().Compare(b.Masked().Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
 	var out []netip.Prefix
 	for _, p := range all {
-		if !slices.ContainsFunc(out, func(wider netip.Prefix) bool { return wider.Overlaps(p) }) {
+		// In this order what a prefix contains follows it, with nothing else in between.
+		if n := len(out); n == 0 || !out[n-1].Overlaps(p) {
 			out = append(out, p)
 		}
 	}

@@ -143,11 +143,15 @@ func elements[V Value](b *Batch, typ int, flags netlink.HeaderFlags, all []Eleme
 			list = list.element(all[end].ID.Key, all[end].Value.Data(), ranged)
 			end++
 		}
-		body := attrs(nil).text(unix.NFTA_SET_ELEM_LIST_TABLE, b.Table).text(unix.NFTA_SET_ELEM_LIST_SET, string(id.Map)).
-			bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, list)
-		b.add(typ, id.Family, flags, body)
+		b.list(typ, id.Family, flags, id.Map, list)
 		start = end
 	}
+}
+
+// list is one message about elements, of at most elementBytes.
+func (b *Batch) list(typ int, f Family, flags netlink.HeaderFlags, set SetName, elements attrs) {
+	b.add(typ, f, flags, attrs(nil).text(unix.NFTA_SET_ELEM_LIST_TABLE, b.Table).text(unix.NFTA_SET_ELEM_LIST_SET, string(set)).
+		bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, elements))
 }
 
 func (a attrs) element(key string, value Data, ranged bool) attrs {

@@ -209,25 +209,22 @@ func (g group) has(namespace string, of labels.Set, pod labels.Set) bool {
 	})
 }
 
-// block is the ranges of an IP block without its exceptions.
+// block is the ranges of an IP block without its exceptions. A block or an exception that can't be parsed, which the API
+// doesn't accept, leaves nothing of it.
 func block(b *networkingv1.IPBlock) []netip.Prefix {
 	cidr, ok := prefix(b.CIDR)
 	if !ok {
 		return nil
 	}
-	out := []netip.Prefix{cidr}
+	var excepts []netip.Prefix
 	for _, text := range b.Except {
 		except, ok := prefix(text)
 		if !ok {
-			continue
+			return nil
 		}
-		var rest []netip.Prefix
-		for _, p := range out {
-			rest = append(rest, without(p, except)...)
-		}
-		out = rest
+		excepts = append(excepts, except)
 	}
-	return out
+	return without(nil, cidr, nft.Disjoint(excepts))
 }
 
 // prefix parses what the API accepts; an IPv4 prefix written as an IPv6 one is an IPv4 prefix.
@@ -242,18 +239,25 @@ func prefix(text string) (netip.Prefix, bool) {
 	return p.Masked(), true
 }
 
-// without is what is left of p, as prefixes.
-func without(p, except netip.Prefix) []netip.Prefix {
-	switch {
-	case !p.Overlaps(except):
-		return []netip.Prefix{p}
-	case except.Bits() <= p.Bits():
-		return nil
+// without appends what is left of p to out, as prefixes. An exception is looked at once for each bit of its length, so that
+// thousands of them cost no more than thousands.
+func without(out []netip.Prefix, p netip.Prefix, excepts []netip.Prefix) []netip.Prefix {
+	var inside []netip.Prefix
+	for _, e := range excepts {
+		switch {
+		case !p.Overlaps(e):
+		case e.Bits() <= p.Bits():
+			return out
+		default:
+			inside = append(inside, e)
+		}
 	}
-	low := netip.PrefixFrom(p.Addr(), p.Bits()+1)
+	if len(inside) == 0 {
+		return append(out, p)
+	}
 	_, last := nft.Bounds(p)
-	high := netip.PrefixFrom(last, p.Bits()+1).Masked()
-	return append(without(low, except), without(high, except)...)
+	low, high := netip.PrefixFrom(p.Addr(), p.Bits()+1), netip.PrefixFrom(last, p.Bits()+1).Masked()
+	return without(without(out, low, inside), high, inside)
 }
 
 // hash names what is described by the text.

@@ -152,6 +152,19 @@ func TestKernelAdmit(t *testing.T) {
 	}
 }
 
+// TestKernelManyRanges: thousands of ranges, and of exceptions, are more than a netlink message holds.
+func TestKernelManyRanges(t *testing.T) {
+	w := newWorld(t, network.Filtered, false)
+	var ranges, exceptions []string
+	for i := range 4000 {
+		ranges = append(ranges, fmt.Sprintf("{ipBlock: {cidr: 100.%d.%d.1/32}}", 64+i/256, i%256))
+		exceptions = append(exceptions, fmt.Sprintf("100.%d.%d.1/32", 64+i/256, i%256))
+	}
+	w.policies(fmt.Sprintf("podSelector: {matchLabels: {app: web}}\npolicyTypes: [Ingress, Egress]\ningress: [{from: [%s, {ipBlock: {cidr: 198.51.100.0/24}}]}]\negress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [%s, 198.51.100.0/24]}}]}]",
+		strings.Join(ranges, ", "), strings.Join(exceptions, ", ")))
+	w.check("in force", "no guest -> web tcp 80; office -> web tcp 80; no web -> office tcp 80; web -> guest tcp 80")
+}
+
 // TestKernelRepair: whatever is done to the table, policies are in force again; other tables stay.
 func TestKernelRepair(t *testing.T) {
 	w := newWorld(t, network.Filtered, false)

@@ -2,11 +2,14 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"pgregory.net/rapid"
 
 	"skiff/kubelet/nft"
 	"skiff/kubelet/nft/nfttest"
@@ -286,5 +289,37 @@ func TestNamespaceLabels(t *testing.T) {
 		if got := allowed(t, b.Content(), "other -> web tcp 80"); got != c.want {
 			t.Errorf("step %d: allowed %v", step, got)
 		}
+	}
+}
+
+// TestBlock: what is left of a block is each of its addresses that no exception has, once.
+func TestBlock(t *testing.T) {
+	addr := func(t *rapid.T) netip.Addr {
+		return netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(0, 31).Draw(t, "last"))})
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		cidr := netip.PrefixFrom(addr(t), rapid.IntRange(26, 32).Draw(t, "bits")).Masked()
+		b := &networkingv1.IPBlock{CIDR: cidr.String()}
+		var excepts []netip.Prefix
+		for range rapid.IntRange(0, 6).Draw(t, "exceptions") {
+			e := netip.PrefixFrom(addr(t), rapid.IntRange(26, 32).Draw(t, "bits")).Masked()
+			excepts, b.Except = append(excepts, e), append(b.Except, e.String())
+		}
+		left := block(b)
+		for i := range 32 {
+			a, in := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 0
+			for _, p := range left {
+				if p.Contains(a) {
+					in++
+				}
+			}
+			want := cidr.Contains(a) && !slices.ContainsFunc(excepts, func(e netip.Prefix) bool { return e.Contains(a) })
+			if (in == 1) != want || in > 1 {
+				t.Fatalf("%s is in %d of %v, left of %+v", a, in, left, b)
+			}
+		}
+	})
+	if left := block(&networkingv1.IPBlock{CIDR: "10.0.0.0/8", Except: []string{"?"}}); len(left) > 0 {
+		t.Errorf("an exception that can't be read leaves %v", left)
 	}
 }
