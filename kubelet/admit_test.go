@@ -5,13 +5,16 @@ import (
 	"errors"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
+	"skiff/kubelet/cri"
 	"skiff/kubelet/internal/nodetest"
 )
 
@@ -19,13 +22,41 @@ import (
 type gate struct {
 	mu    sync.Mutex
 	asked map[string][]string // addresses by pod
+	held  map[string][]string // likewise, until their release
 	open  bool
+	// releasing is called at each release; nil for nothing.
+	releasing func()
+}
+
+func newGate() *gate { return &gate{asked: map[string][]string{}, held: map[string][]string{}} }
+
+func (g *gate) Hold(pod *corev1.Pod, ips []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held[pod.Name] = ips
+}
+
+func (g *gate) Release(pod *corev1.Pod) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.releasing != nil {
+		g.releasing()
+	}
+	delete(g.held, pod.Name)
+}
+
+// holds reports whether the pod's address is as wanted; "" for none.
+func (g *gate) holds(pod, ip string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ips := g.held[pod]
+	return ip == "" && len(ips) == 0 || len(ips) > 0 && ips[0] == ip
 }
 
 func (g *gate) Admit(_ context.Context, pod *corev1.Pod, ips []string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.asked[pod.Name] = ips
+	g.asked[pod.Name], g.held[pod.Name] = ips, ips
 	if !g.open {
 		return errors.New("the gate is closed")
 	}
@@ -34,7 +65,7 @@ func (g *gate) Admit(_ context.Context, pod *corev1.Pod, ips []string) error {
 
 // TestNetworkAdmitsBeforeStart: no container runs before the network judges its pod's packets, and users see why it waits.
 func TestNetworkAdmitsBeforeStart(t *testing.T) {
-	g := &gate{asked: map[string][]string{}}
+	g := newGate()
 	f := &fixture{t: t, node: nodetest.Start(t), client: fake.NewClientset(), root: filepath.Join(t.TempDir(), "k"), network: g}
 	f.boot()
 	t.Cleanup(func() { f.halt() })
@@ -64,5 +95,38 @@ func TestNetworkAdmitsBeforeStart(t *testing.T) {
 	for _, name := range []string{"p", "host"} {
 		f.delete(name)
 		f.await(name, "gone", gone)
+	}
+	f.await("p", "released", func(*corev1.Pod) bool { return g.holds("p", "") })
+}
+
+// TestNetworkHoldsAddresses: the network hears of the addresses of pods that run already when the node's agent starts, and
+// has them until nothing of the pod runs any more, even if its object is gone before.
+func TestNetworkHoldsAddresses(t *testing.T) {
+	g := newGate()
+	g.open = true
+	f := &fixture{t: t, node: nodetest.Start(t), client: fake.NewClientset(), root: filepath.Join(t.TempDir(), "k"), network: g}
+	f.boot()
+	t.Cleanup(func() { f.halt() })
+	f.create(newPod("p", "trap '' TERM; while true; do sleep 0.05; done"))
+	p := f.await("p", "ready", ready)
+	f.halt()
+	g.Release(p)
+	f.boot()
+	f.await("p", "held after a restart", func(*corev1.Pod) bool { return g.holds("p", p.Status.PodIP) })
+	early := make(chan struct{}, 100)
+	g.mu.Lock()
+	g.releasing = func() {
+		containers, err := f.node.CRI.Containers(t.Context(), string(p.UID))
+		if err != nil || slices.ContainsFunc(containers, func(c cri.Container) bool { return c.State == cri.Running }) {
+			early <- struct{}{}
+		}
+	}
+	g.mu.Unlock()
+	if err := f.client.CoreV1().Pods("default").Delete(t.Context(), "p", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.await("p", "released", func(*corev1.Pod) bool { return g.holds("p", "") })
+	if len(early) > 0 {
+		t.Error("the address was released while the pod runs")
 	}
 }

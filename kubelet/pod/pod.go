@@ -57,6 +57,10 @@ type Cgroups interface {
 type Network interface {
 	// Admit waits until the pod's packets are judged as they must be, now that it has these addresses. It is idempotent.
 	Admit(ctx context.Context, pod *corev1.Pod, ips []string) error
+	// Hold says that the pod has these addresses, without waiting for anything. It is idempotent.
+	Hold(pod *corev1.Pod, ips []string)
+	// Release says that nothing of the pod runs any more, so that it has no address. It is idempotent.
+	Release(pod *corev1.Pod)
 }
 
 // Recorder takes what users see as events. container is empty for the pod as a whole.

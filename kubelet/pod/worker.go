@@ -53,6 +53,8 @@ type worker struct {
 	cancels map[string]context.CancelFunc
 	seen    Seen
 	status  corev1.PodStatus
+	// held is set after the first look.
+	held bool
 	// told holds the containers whose back-off was announced, by id.
 	told map[string]bool
 }
@@ -158,6 +160,8 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 
 	w.probes.Sync(ctx, pod, ips, running, ending)
 
+	w.hold(pod)
+
 	w.mu.Lock()
 	in := w.input()
 	plan := Next(in)
@@ -170,12 +174,27 @@ func (w *worker) look(ctx context.Context) (next time.Time, gone bool) {
 
 	w.announce(in, plan)
 	if removed && plan.Final {
+		if w.deps.Network != nil {
+			w.deps.Network.Release(in.Pod)
+		}
 		return time.Now().Add(lookAgain), w.bury(ctx, in.Pod)
 	}
 	if !removed {
 		w.deps.Statuses.Set(in.Pod, computed, plan.Final)
 	}
 	return plan.Wake, false
+}
+
+// hold has the network judge the packets of a pod that runs since before this process, whether or not the API knows its
+// addresses and for as long as anything of it runs.
+func (w *worker) hold(pod *corev1.Pod) {
+	w.mu.Lock()
+	s, first := w.seen.sandbox(), !w.held && !w.removed
+	w.held = true
+	w.mu.Unlock()
+	if first && w.deps.Network != nil && !pod.Spec.HostNetwork && s != nil && s.Ready && len(s.IPs) > 0 {
+		w.deps.Network.Hold(pod, s.IPs)
+	}
 }
 
 // vanished makes a pod that the API no longer has end like a deleted one.

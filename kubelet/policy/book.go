@@ -78,8 +78,8 @@ func present(l labels.Set) labels.Set {
 }
 
 // SetPod tells of a pod, nil if there is none of the name, and of the addresses that the node gave it, if it did.
-func (b *Book) SetPod(at Name, p *corev1.Pod, addrs []netip.Addr) {
-	before, now := b.pods[at.Namespace][at.Name], newPod(p, b.node, addrs)
+func (b *Book) SetPod(at Name, p *corev1.Pod, l *lease) {
+	before, now := b.pods[at.Namespace][at.Name], newPod(p, b.node, l)
 	if before.same(now) {
 		return
 	}
@@ -123,7 +123,7 @@ func (b *Book) claim(at Name, touched []netip.Addr, now *pod) (others []Name) {
 // pod answers nil if there is none.
 func (b *Book) pod(at Name) *pod { return b.pods[at.Namespace][at.Name] }
 
-// held lists the pod's addresses of families that the node knows, but for those that a newer pod has.
+// held lists the pod's addresses of families that the node knows, but for those that another pod has by now.
 func (b *Book) held(at Name) []netip.Addr {
 	p := b.pod(at)
 	if p == nil {

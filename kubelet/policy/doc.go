@@ -32,6 +32,10 @@
 // The kubelet has Admit wait, once a pod has its addresses and before any of its containers starts, until the kernel has
 // its rules: those that isolate it, and those that let others talk to it. While policies aren't known yet no pod starts.
 //
+// From then on, or from Hold for a pod that runs already when the process starts, until Release the pod has its addresses,
+// whatever the API says: deleting its object by force doesn't free what still runs, and of two pods with one address the
+// kubelet's last word holds, not a status that is behind.
+//
 // # How changes flow
 //
 // As in kubelet/proxy: events say what is dirty, Book (pure) turns what is into wanted elements, sets and chains, and the

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"skiff/kubelet/nft"
 )
@@ -14,9 +15,20 @@ import (
 // Name is the name of an object in a namespace.
 type Name struct{ Namespace, Name string }
 
+// outlived names a pod in the book that the API no longer has under its name. No pod's name has a space.
+func outlived(at Name, uid types.UID) Name { return Name{at.Namespace, at.Name + " " + string(uid)} }
+
+// lease is the addresses that this node gave a pod. Of two leases of an address, the later holds.
+type lease struct {
+	pod   *corev1.Pod // as the API had it last
+	addrs []netip.Addr
+	order int64 // 1 for the first
+}
+
 // pod is what policies need to know of a pod.
 type pod struct {
 	uid     string
+	lease   int64 // its order; 0 if only the API says that the pod has its addresses
 	created int64 // Unix time
 	here    bool  // on this node
 	labels  labels.Set
@@ -26,20 +38,21 @@ type pod struct {
 }
 
 // newPod answers nil for a pod that is nothing to policies: one on its host's network, which counts as the host, one that
-// has ended, whose address may be another's by now, and one without address. addrs are the addresses that the node gave
-// the pod, if it knows them before the API does.
-func newPod(p *corev1.Pod, node string, addrs []netip.Addr) *pod {
+// has ended, whose address may be another's by now, and one without address. l is the node's word on the addresses, nil if
+// there is none.
+func newPod(p *corev1.Pod, node string, l *lease) *pod {
 	if p == nil || p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return nil
 	}
-	if len(addrs) == 0 {
-		addrs = addresses(p)
+	addrs, order := addresses(p), int64(0)
+	if l != nil && len(l.addrs) > 0 {
+		addrs, order = l.addrs, l.order
 	}
 	if len(addrs) == 0 {
 		return nil
 	}
 	return &pod{
-		uid: string(p.UID), created: p.CreationTimestamp.Unix(), here: p.Spec.NodeName == node,
+		uid: string(p.UID), lease: order, created: p.CreationTimestamp.Unix(), here: p.Spec.NodeName == node,
 		labels: p.Labels, addrs: addrs, ports: namedPorts(p),
 	}
 }
@@ -68,13 +81,14 @@ func (p *pod) same(other *pod) bool {
 	if p == nil || other == nil {
 		return p == other
 	}
-	return p.uid == other.uid && p.created == other.created && p.here == other.here && labels.Equals(p.labels, other.labels) &&
+	return p.uid == other.uid && p.lease == other.lease && p.created == other.created && p.here == other.here && labels.Equals(p.labels, other.labels) &&
 		slices.Equal(p.addrs, other.addrs) && slices.Equal(p.ports, other.ports)
 }
 
-// newer orders pods that claim one address: the one created last has it.
+// newer orders pods that claim one address: the one that this node gave it last has it; if it gave it to none, the one
+// created last.
 func (p *pod) newer(other *pod) bool {
-	return cmp.Or(cmp.Compare(p.created, other.created), cmp.Compare(p.uid, other.uid)) > 0
+	return cmp.Or(cmp.Compare(p.lease, other.lease), cmp.Compare(p.created, other.created), cmp.Compare(p.uid, other.uid)) > 0
 }
 
 func familyOf(a netip.Addr) nft.Family {

@@ -33,14 +33,9 @@ type Enforcer struct {
 	metrics    *measures
 	ready      chan struct{}
 
-	mu       sync.Mutex
-	admitted map[Name]admitted
-}
-
-// admitted is the addresses that the node gave a pod, which the API may not know yet.
-type admitted struct {
-	uid   types.UID
-	addrs []netip.Addr
+	mu     sync.Mutex
+	leases map[Name]map[types.UID]*lease // of this node's pods, each until it is released
+	order  int64                         // of the last lease
 }
 
 // New makes an enforcer that starts with Run. It registers what it needs with the shared informers.
@@ -62,28 +57,56 @@ func New(config Config, deps Deps) (*Enforcer, error) {
 			"policy": policies.Informer(), "pod": core.Pods().Informer(), "namespace": core.Namespaces().Informer(),
 		},
 		kernel: newKernel(config.Table, config.Link, config.families()), book: NewBook(config.NodeName, config.families()),
-		dirty: newQueue(), metrics: measures, ready: make(chan struct{}), admitted: map[Name]admitted{},
+		dirty: newQueue(), metrics: measures, ready: make(chan struct{}), leases: map[Name]map[types.UID]*lease{},
 	}, nil
 }
 
 // Ready is closed once the tables hold what the informers knew at the start.
 func (e *Enforcer) Ready() <-chan struct{} { return e.ready }
 
-// Admit waits until the kernel has the rules of a pod of this node that has just got its addresses: from then on its
-// packets, and others' to it, are judged by the policies that are known by now. Asking again is cheap.
-func (e *Enforcer) Admit(ctx context.Context, pod *corev1.Pod, addrs []string) error {
+// Hold says that a pod of this node has these addresses, which the API may not know yet, or know of another pod. It has
+// them until Release, even if the API no longer has the pod.
+func (e *Enforcer) Hold(pod *corev1.Pod, addrs []string) { e.hold(pod, addrs) }
+
+func (e *Enforcer) hold(pod *corev1.Pod, addrs []string, done ...chan struct{}) {
 	at := Name{pod.Namespace, pod.Name}
 	e.mu.Lock()
-	e.admitted[at] = admitted{uid: pod.UID, addrs: parse(addrs)}
+	if e.leases[at] == nil {
+		e.leases[at] = map[types.UID]*lease{}
+	}
+	e.order++
+	e.leases[at][pod.UID] = &lease{pod: pod, addrs: parse(addrs), order: e.order}
 	e.mu.Unlock()
+	e.dirty.add(object{kind: "pod", at: at}, done...)
+}
+
+// Admit is Hold, and waits until the kernel has the rules of the pod: from then on its packets, and others' to it, are
+// judged by the policies that are known by now. Asking again is cheap.
+func (e *Enforcer) Admit(ctx context.Context, pod *corev1.Pod, addrs []string) error {
+	if len(parse(addrs)) == 0 {
+		return fmt.Errorf("the pod has no address that network policies could be about: %q", addrs)
+	}
 	done := make(chan struct{})
-	e.dirty.add(object{kind: "pod", at: at}, done)
+	e.hold(pod, addrs, done)
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for network policies to be in force: %w", ctx.Err())
 	}
+}
+
+// Release says that nothing of a pod runs any more and its addresses may be others'.
+func (e *Enforcer) Release(pod *corev1.Pod) {
+	at := Name{pod.Namespace, pod.Name}
+	e.mu.Lock()
+	delete(e.leases[at], pod.UID)
+	if len(e.leases[at]) == 0 {
+		delete(e.leases, at)
+	}
+	e.mu.Unlock()
+	e.dirty.add(object{kind: "pod", at: at})
+	e.dirty.add(object{kind: "pod", at: outlived(at, pod.UID)})
 }
 
 // Run enforces policies until ctx ends. It leaves the tables in place, so that they hold through a restart; see Cleanup.
@@ -143,7 +166,11 @@ func differs(before, now any) bool {
 	if !ok || !also {
 		return true
 	}
-	return b.UID != n.UID || !newPod(b, "", nil).same(newPod(n, "", nil)) || b.Spec.NodeName != n.Spec.NodeName
+	// The node may know addresses that the API doesn't, so that a pod without any matters too.
+	view := func(p *corev1.Pod) *pod {
+		return newPod(p, "", &lease{addrs: append(addresses(p), netip.Addr{})})
+	}
+	return b.UID != n.UID || !view(b).same(view(n)) || b.Spec.NodeName != n.Spec.NodeName
 }
 
 // note brings what is to the book.
@@ -162,26 +189,31 @@ func (e *Enforcer) note(o object) {
 		}
 		e.book.SetNamespace(o.at.Name, n)
 	case "pod":
-		p, err := e.pods.Pods(o.at.Namespace).Get(o.at.Name)
-		if err != nil {
-			p = nil // gone
-		}
-		e.book.SetPod(o.at, p, e.addrs(o.at, p))
+		e.notePod(o.at)
 	}
 }
 
-// addrs is the addresses that the node gave the pod; those of a pod that is gone are forgotten.
-func (e *Enforcer) addrs(at Name, p *corev1.Pod) []netip.Addr {
+// notePod brings a pod to the book, and those before it of the same name that still hold addresses.
+func (e *Enforcer) notePod(at Name) {
+	var own *lease
+	outlive := map[Name]*lease{}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	known, ok := e.admitted[at]
-	switch {
-	case !ok:
-		return nil
-	case p == nil || p.UID != known.uid:
-		delete(e.admitted, at)
-		return nil
-	default:
-		return known.addrs
+	// Under the lock, so that no lease is of a pod newer than the one that is found.
+	p, err := e.pods.Pods(at.Namespace).Get(at.Name)
+	if err != nil {
+		p = nil // gone
+	}
+	for uid, l := range e.leases[at] {
+		if p != nil && p.UID == uid {
+			own = &lease{pod: p, addrs: l.addrs, order: l.order}
+			e.leases[at][uid] = own
+			continue
+		}
+		outlive[outlived(at, uid)] = l
+	}
+	e.mu.Unlock()
+	e.book.SetPod(at, p, own)
+	for name, l := range outlive {
+		e.book.SetPod(name, l.pod, l)
 	}
 }

@@ -233,7 +233,7 @@ func TestPodLives(t *testing.T) {
 	check("on its host's network", "far -> web tcp 80", false)
 	far(func(p *corev1.Pod) { p.Status = corev1.PodStatus{} })
 	check("without address", "far -> web tcp 80", false)
-	b.SetPod(Name{"default", "far"}, newTestPod("default/far", "node-b", "app=client", ""), []netip.Addr{netip.MustParseAddr("10.244.5.6")})
+	b.SetPod(Name{"default", "far"}, newTestPod("default/far", "node-b", "app=client", ""), &lease{addrs: []netip.Addr{netip.MustParseAddr("10.244.5.6")}})
 	check("with an address that the API doesn't know", "far -> web tcp 80", true)
 	b.SetPod(Name{"default", "far"}, nil, nil)
 	check("gone", "far -> web tcp 80", false)
