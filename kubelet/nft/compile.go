@@ -119,6 +119,8 @@ func (c compiler) condition(is Is) []expression {
 		}
 	case Neighbour:
 		return neighbour(reg, is.Not)
+	case ToMany:
+		return c.toMany(reg, op)
 	case IsTCP:
 		return []expression{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}, &expr.Cmp{Op: op, Register: reg, Data: []byte{unix.IPPROTO_TCP}}}
 	default:
@@ -142,6 +144,21 @@ func neighbour(reg uint32, not bool) []expression {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: reg, Data: []byte{unix.IPPROTO_ICMPV6}},
 		&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
 		&expr.Range{Op: expr.CmpOpEq, Register: reg, FromData: []byte{firstDiscovery}, ToData: []byte{lastDiscovery}},
+	}
+}
+
+// toMany leaves to the routing table what is a broadcast address of IPv4: that depends on the host's links. IPv6 has none.
+func (c compiler) toMany(reg uint32, op expr.CmpOp) []expression {
+	if c.family == IPv6 {
+		return []expression{
+			&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 1},
+			&expr.Cmp{Op: op, Register: reg, Data: []byte{0xff}},
+		}
+	}
+	word := func(v uint32) []byte { return Key(nil).Index(int(v)) }
+	return []expression{
+		&expr.Fib{Register: reg, FlagDADDR: true, ResultADDRTYPE: true},
+		&expr.Range{Op: op, Register: reg, FromData: word(unix.RTN_BROADCAST), ToData: word(unix.RTN_MULTICAST)},
 	}
 }
 

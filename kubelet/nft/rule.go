@@ -34,6 +34,7 @@ const (
 	IsTCP                           // the protocol is TCP
 	Known                           // the packet belongs to a connection that was let through before, or is about one
 	Neighbour                       // an ICMPv6 message of neighbour or router discovery
+	ToMany                          // the destination is a broadcast or multicast address
 )
 
 // Statement is one step of a rule. A rule ends at the first statement that doesn't hold.

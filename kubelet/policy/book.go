@@ -156,6 +156,7 @@ func (b *Book) isolate(at Name) {
 // isolation answers the pod's elements and, for each that leads to one, the chain: the first len(chains) elements do.
 func (b *Book) isolation(at Name, p *pod) (plan []Element, chains []Chain) {
 	held := b.held(at)
+	var guarded []Element
 	for d := range directions {
 		isolated := false
 		var allows []allow
@@ -175,6 +176,9 @@ func (b *Book) isolation(at Name, p *pod) (plan []Element, chains []Chain) {
 				Value: Value{Chain: chain.Name},
 			})
 			chains = append(chains, chain)
+			if d == ingress {
+				guarded = append(guarded, Element{ID: nft.ElementID{Family: familyOf(a), Map: Guarded, Key: string(nft.Key(nil).Addr(familyOf(a).Zero()))}})
+			}
 		}
 	}
 	if len(plan) > 0 {
@@ -182,7 +186,7 @@ func (b *Book) isolation(at Name, p *pod) (plan []Element, chains []Chain) {
 			plan = append(plan, Element{ID: nft.ElementID{Family: familyOf(a), Map: Self, Key: string(nft.Key(nil).Addr(a).Addr(a))}})
 		}
 	}
-	return plan, chains
+	return append(plan, guarded...), chains
 }
 
 // join puts the pod into the sets in use that it belongs to, and out of the others.

@@ -24,7 +24,9 @@
 //
 // What the node itself sends and receives isn't forwarded and so never judged: probes always arrive, as Kubernetes has
 // it, and pods on the host's network are part of the node. Neighbour discovery is let through, which bridges show to the
-// packet filter; what else comes from link-local addresses of the pods' bridge is dropped, as no policy could judge it.
+// packet filter; what else comes from link-local addresses of the pods' bridge is dropped, as no policy could judge it. So is
+// what its pods send to a broadcast or multicast address while there is a pod that is isolated for ingress ("guarded"): the
+// bridge carries that to every pod.
 // Policies speak of TCP, UDP and SCTP; other protocols pass where a rule allows all ports.
 //
 // # Before a pod's first packet

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -224,6 +226,63 @@ func TestKernelLinkLocal(t *testing.T) {
 	if talk() == nil {
 		t.Error("the bridge carries what no policy judges")
 	}
+}
+
+// TestKernelToMany: pods can't go around policies by sending to all pods of the bridge.
+func TestKernelToMany(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		t.Run(map[bool]string{false: "IPv4", true: "IPv6"}[v6], func(t *testing.T) {
+			w := newWorld(t, network.Filtered, v6)
+			from, groups := "10.244.0.13:0", []string{"10.244.0.255:80", "255.255.255.255:80"}
+			if v6 {
+				from, groups = "[fd00:10:244::13]:0", []string{"[ff02::1%eth0]:80"}
+			}
+			for _, group := range groups {
+				w.eventually("the bridge to carry what is sent to "+group, func() error { return w.reaches(from, group, "web") })
+			}
+			w.policies("podSelector: {matchLabels: {app: web}}")
+			w.check("in force", "no client -> web udp 80; client -> db udp 80")
+			for _, group := range groups {
+				if w.reaches(from, group, "web") == nil {
+					t.Errorf("what is sent to %s reaches a pod that may receive nothing", group)
+				}
+			}
+			w.policies("")
+			for _, group := range groups {
+				w.eventually("the bridge to carry again what is sent to "+group, func() error { return w.reaches(from, group, "web") })
+			}
+		})
+	}
+}
+
+// reaches reports whether the pod answers a packet that client sends to a group.
+func (w *world) reaches(from, group, pod string) error {
+	return w.ends["client"].Do(func() error {
+		to, err := net.ResolveUDPAddr("udp", group)
+		if err != nil {
+			return err
+		}
+		conn, err := net.ListenPacket("udp", from)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := conn.WriteTo([]byte("?"), to); err != nil {
+			return err
+		}
+		if err := conn.SetDeadline(time.Now().Add(unanswered)); err != nil {
+			return err
+		}
+		for buf := make([]byte, 64); ; {
+			n, _, err := conn.ReadFrom(buf)
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(string(buf[:n]), pod+" ") {
+				return nil
+			}
+		}
+	})
 }
 
 // TestKernelListable: the host's nft tool, where there is one, can print the table.

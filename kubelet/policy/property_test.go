@@ -229,7 +229,7 @@ func (k *tables) consistent() error {
 	led := map[chainID]bool{}
 	for id, v := range k.Elements {
 		_, set := k.Sets[setID{id.Family, id.Map}]
-		if !set && id.Map != Ingress && id.Map != Egress && id.Map != Self {
+		if !set && id.Map != Ingress && id.Map != Egress && id.Map != Self && id.Map != Guarded {
 			return fmt.Errorf("element in %s, which isn't there", id.Map)
 		}
 		if v.Chain != "" {

@@ -14,6 +14,8 @@ const (
 	Egress  nft.SetName = "egress"  // address of an isolated pod -> chain of what it may send
 	Self    nft.SetName = "self"    // address of an isolated pod, same address
 
+	Guarded nft.SetName = "guarded" // the unspecified address, if there is an isolated pod that may not receive everything
+
 	LinkLocal nft.SetName = "link-local" // prefixes: addresses that no policy is about
 )
 
@@ -31,6 +33,7 @@ func baseSets() []nft.Set {
 		{Name: Ingress, Fields: []nft.Field{nft.DstAddr}, Verdict: true},
 		{Name: Egress, Fields: []nft.Field{nft.SrcAddr}, Verdict: true},
 		{Name: Self, Fields: []nft.Field{nft.SrcAddr, nft.DstAddr}},
+		{Name: Guarded, Fields: []nft.Field{nft.AnyAddr}},
 		{Name: LinkLocal, Fields: []nft.Field{nft.SrcAddr}, Interval: true},
 	}
 }
@@ -49,6 +52,11 @@ func forward(f nft.Family, link string) nft.Chain {
 	}
 	if f == nft.IPv6 && link != "" {
 		rules = append(rules, nft.Rule{nft.From{Link: link}, nft.Match{Fields: []nft.Field{nft.SrcAddr}, Set: LinkLocal}, nft.End{Kind: nft.Drop}})
+	}
+	if link != "" {
+		rules = append(rules, nft.Rule{
+			nft.From{Link: link}, nft.Is{Cond: nft.ToMany}, nft.Match{Fields: []nft.Field{nft.AnyAddr}, Set: Guarded}, nft.End{Kind: nft.Drop},
+		})
 	}
 	return nft.Chain{Name: "forward", Hook: nft.Forward, Rules: append(rules,
 		nft.Rule{nft.Match{Fields: []nft.Field{nft.SrcAddr, nft.DstAddr}, Set: Self}, nft.End{Kind: nft.Accept}},

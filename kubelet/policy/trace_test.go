@@ -205,6 +205,30 @@ func TestKnownConnections(t *testing.T) {
 	}
 }
 
+// TestToMany: what every pod of the bridge would get is dropped while one of them must not.
+func TestToMany(t *testing.T) {
+	b := NewBook(testNode, families)
+	fill(b, testCluster()...)
+	check := func(what string, want bool) {
+		t.Helper()
+		for src, dst := range map[string]string{"10.244.0.13": "224.0.0.251", "fd00::13": "ff02::1"} {
+			p := nfttest.Packet{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Proto: unix.IPPROTO_UDP, Port: 80, Link: "br"}
+			if got := newTracer(familyOf(p.Src), b.Content()).Send(p).Chain("forward") != nft.Drop; got != want {
+				t.Errorf("%s: to %s: allowed %v", what, dst, got)
+			}
+			p.Link = "other"
+			if newTracer(familyOf(p.Src), b.Content()).Send(p).Chain("forward") == nft.Drop {
+				t.Errorf("%s: to %s: dropped although it isn't from the pods", what, dst)
+			}
+		}
+	}
+	check("no policy", true)
+	fill(b, policies(t, "podSelector: {matchLabels: {app: db}}\npolicyTypes: [Egress]\n---\npodSelector: {matchLabels: {app: web}}\ningress: [{ports: [{port: 443}]}]")...)
+	check("an isolated pod", false)
+	b.SetPolicy(Name{"default", "p1"}, nil)
+	check("isolated for egress only", true)
+}
+
 // TestPodLives: what a pod is at the moment decides, whatever it was.
 func TestPodLives(t *testing.T) {
 	b := NewBook(testNode, families)

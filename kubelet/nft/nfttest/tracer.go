@@ -212,6 +212,8 @@ func (w *Walk) is(c nft.Condition) bool {
 		return w.Packet.Known
 	case nft.Neighbour:
 		return w.Proto == unix.IPPROTO_ICMPV6 && w.ICMPType >= 133 && w.ICMPType <= 137
+	case nft.ToMany:
+		return w.Dst.IsMulticast() || w.Dst == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	case nft.IsTCP:
 		return w.Proto == unix.IPPROTO_TCP
 	default:
