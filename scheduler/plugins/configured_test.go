@@ -29,6 +29,8 @@ func (w *world) configure(args ...runtime.Object) {
 			byName["PodTopologySpread"] = a
 		case *schedv1.InterPodAffinityArgs:
 			byName["InterPodAffinity"] = a
+		case *schedv1.DefaultPreemptionArgs:
+			byName["DefaultPreemption"] = a
 		default:
 			w.t.Fatalf("no plugin takes %T", a)
 		}
