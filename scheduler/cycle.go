@@ -180,7 +180,13 @@ func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.Node
 // tryNominated answers the node that preemption made room on, nil when the pod doesn't fit there (any more).
 func (s *Scheduler) tryNominated(ctx context.Context, a *attempt) *framework.NodeInfo {
 	node, ok := a.cycle.Snapshot.Node(s.nominatedNode(a))
-	if !ok || !a.profile.FilterWithNominated(ctx, a.cycle, node).IsSuccess() {
+	if !ok {
+		return nil
+	}
+	began := time.Now()
+	status := a.profile.FilterWithNominated(ctx, a.cycle, node)
+	a.profile.Filtered(ctx, a.cycle, began, node, []*framework.Status{status})
+	if !status.IsSuccess() {
 		return nil
 	}
 	passed, err := s.filterExtended(ctx, a.cycle.Pod.Pod, []*framework.NodeInfo{node}, framework.NewNodeStatuses())

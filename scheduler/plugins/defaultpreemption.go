@@ -45,8 +45,10 @@ type Nominations interface {
 	Node(uid types.UID) string
 }
 
-// PreemptionObserver is told of every preemption, and how its evictions ended.
+// PreemptionObserver is told of every attempt to preempt, whether or not it finds victims, of every preemption, and how
+// its evictions ended.
 type PreemptionObserver interface {
+	Attempted()
 	Preempted(victims int)
 	Evicted(err error)
 }
@@ -99,6 +101,9 @@ func (*DefaultPreemption) Name() string { return "DefaultPreemption" }
 
 // PostFilter nominates a node and evicts its victims, or says why that won't help.
 func (p *DefaultPreemption) PostFilter(ctx context.Context, c *framework.Cycle, statuses *framework.NodeStatuses) (*framework.PostFilterResult, *framework.Status) {
+	if p.observer != nil {
+		p.observer.Attempted()
+	}
 	if reason := p.ineligible(c, statuses); reason != "" {
 		return nil, framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
 	}
