@@ -138,6 +138,7 @@ func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.D
 	if result != nil {
 		f.nominate = &result.NominatedNode
 	}
+	f.diagnosis = diagnosis
 	fit := &framework.FitError{NumAllNodes: len(a.cycle.Snapshot.Nodes()), Diagnosis: diagnosis}
 	f.status = framework.NewStatus(framework.Unschedulable).WithError(fit)
 	return f
@@ -226,12 +227,17 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
 	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
 	s.statuses = s.statuses[:0]
-	defer func() { a.profile.Filtered(ctx, a.cycle, began, first, s.statuses) }()
 	tried := 0
+	defer func() {
+		// Also after an error, or else the next search would start before the same node.
+		s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
+		a.profile.Filtered(ctx, a.cycle, began, first, s.statuses)
+	}()
 	for tried < len(nodes) && len(found) < enough {
 		s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)))
-		for ; tried < len(s.statuses) && len(found) < enough; tried++ {
+		for tried < len(s.statuses) && len(found) < enough {
 			node, status := nodes[(s.nextNode+tried)%len(nodes)], s.statuses[tried]
+			tried++
 			switch {
 			case status.IsSuccess():
 				found = append(found, node)
@@ -243,7 +249,6 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 			}
 		}
 	}
-	s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
 	return found, nil
 }
 
