@@ -130,13 +130,16 @@ func best(scores []framework.NodeScore) string {
 	return scores[chosen].Node.Name()
 }
 
-// unfit runs the PostFilter plugins for a pod no node fits.
+// unfit runs the PostFilter plugins for a pod no node fits. With none nobody stands by an earlier nomination any more.
 func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.Diagnosis) *failure {
-	result, status := a.profile.PostFilter(ctx, a.cycle, diagnosis.Nodes)
-	diagnosis.PostFilterMsg = status.Message()
-	f := &failure{diagnosis: diagnosis}
-	if result != nil {
-		f.nominate = &result.NominatedNode
+	none := ""
+	f := &failure{nominate: &none}
+	if a.profile.PostFilters() {
+		result, status := a.profile.PostFilter(ctx, a.cycle, diagnosis.Nodes)
+		diagnosis.PostFilterMsg = status.Message()
+		if f.nominate = nil; result != nil {
+			f.nominate = &result.NominatedNode
+		}
 	}
 	f.diagnosis = diagnosis
 	fit := &framework.FitError{NumAllNodes: len(a.cycle.Snapshot.Nodes()), Diagnosis: diagnosis}

@@ -75,6 +75,9 @@ func (f *Framework) Name() string { return f.name }
 // Scores reports whether any plugin tells nodes that fit apart.
 func (f *Framework) Scores() bool { return len(f.scorers) > 0 }
 
+// PostFilters reports whether any plugin helps pods that fit no node.
+func (f *Framework) PostFilters() bool { return len(f.postFilt) > 0 }
+
 // Less orders the active queue.
 func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }
 
