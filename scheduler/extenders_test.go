@@ -186,6 +186,9 @@ func TestExtenderBinds(t *testing.T) {
 			failing = false
 			return &extenderv1.ExtenderBindingResult{Error: "no driver"}
 		}
+		// As the client's calls do, one of which may be writing what became of the first attempt.
+		c.client.Lock()
+		defer c.client.Unlock()
 		if err := c.place(args.PodNamespace, args.PodName, args.Node); err != nil || args.PodUID == "" {
 			return &extenderv1.ExtenderBindingResult{Error: "the pod is missing"}
 		}
