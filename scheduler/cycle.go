@@ -130,14 +130,18 @@ func best(scores []framework.NodeScore) string {
 	return scores[chosen].Node.Name()
 }
 
-// unfit runs the PostFilter plugins for a pod no node fits.
+// unfit runs the PostFilter plugins for a pod no node fits. With none nobody stands by an earlier nomination any more.
 func (s *Scheduler) unfit(ctx context.Context, a *attempt, diagnosis framework.Diagnosis) *failure {
-	result, status := a.profile.PostFilter(ctx, a.cycle, diagnosis.Nodes)
-	diagnosis.PostFilterMsg = status.Message()
-	f := &failure{diagnosis: diagnosis}
-	if result != nil {
-		f.nominate = &result.NominatedNode
+	none := ""
+	f := &failure{nominate: &none}
+	if a.profile.PostFilters() {
+		result, status := a.profile.PostFilter(ctx, a.cycle, diagnosis.Nodes)
+		diagnosis.PostFilterMsg = status.Message()
+		if f.nominate = nil; result != nil {
+			f.nominate = &result.NominatedNode
+		}
 	}
+	f.diagnosis = diagnosis
 	fit := &framework.FitError{NumAllNodes: len(a.cycle.Snapshot.Nodes()), Diagnosis: diagnosis}
 	f.status = framework.NewStatus(framework.Unschedulable).WithError(fit)
 	return f
@@ -180,7 +184,13 @@ func (s *Scheduler) feasible(ctx context.Context, a *attempt) ([]*framework.Node
 // tryNominated answers the node that preemption made room on, nil when the pod doesn't fit there (any more).
 func (s *Scheduler) tryNominated(ctx context.Context, a *attempt) *framework.NodeInfo {
 	node, ok := a.cycle.Snapshot.Node(s.nominatedNode(a))
-	if !ok || !a.profile.FilterWithNominated(ctx, a.cycle, node).IsSuccess() {
+	if !ok {
+		return nil
+	}
+	began := time.Now()
+	status := a.profile.FilterWithNominated(ctx, a.cycle, node)
+	a.profile.Filtered(ctx, a.cycle, began, node, []*framework.Status{status})
+	if !status.IsSuccess() {
 		return nil
 	}
 	passed, err := s.filterExtended(ctx, a.cycle.Pod.Pod, []*framework.NodeInfo{node}, framework.NewNodeStatuses())
@@ -220,12 +230,17 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
 	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
 	s.statuses = s.statuses[:0]
-	defer func() { a.profile.Filtered(ctx, a.cycle, began, first, s.statuses) }()
 	tried := 0
+	defer func() {
+		// Also after an error, or else the next search would start before the same node.
+		s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
+		a.profile.Filtered(ctx, a.cycle, began, first, s.statuses)
+	}()
 	for tried < len(nodes) && len(found) < enough {
 		s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)))
-		for ; tried < len(s.statuses) && len(found) < enough; tried++ {
+		for tried < len(s.statuses) && len(found) < enough {
 			node, status := nodes[(s.nextNode+tried)%len(nodes)], s.statuses[tried]
+			tried++
 			switch {
 			case status.IsSuccess():
 				found = append(found, node)
@@ -237,7 +252,6 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 			}
 		}
 	}
-	s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
 	return found, nil
 }
 

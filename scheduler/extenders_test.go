@@ -186,6 +186,9 @@ func TestExtenderBinds(t *testing.T) {
 			failing = false
 			return &extenderv1.ExtenderBindingResult{Error: "no driver"}
 		}
+		// As the client's calls do, one of which may be writing what became of the first attempt.
+		c.client.Lock()
+		defer c.client.Unlock()
 		if err := c.place(args.PodNamespace, args.PodName, args.Node); err != nil || args.PodUID == "" {
 			return &extenderv1.ExtenderBindingResult{Error: "the pod is missing"}
 		}
@@ -266,6 +269,24 @@ func TestExtenderForbidsPreemption(t *testing.T) {
 	high.Spec.Priority = new(int32(100))
 	c.create(high)
 	c.waitsWith("high", corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 Insufficient cpu. preemption: no candidate node for preemption")
+}
+
+// TestPreemptionWhereExtenderRefuses: the pod would fit the node that the extender turns down, and preempts on the other.
+func TestPreemptionWhereExtenderRefuses(t *testing.T) {
+	p := newProgram(t)
+	answer(p, "filter", keeps("n1", nil, nil))
+	c := startWith(t, parse(t, p.config("filterVerb: filter")), node("n1", "4"), node("n2", "2"))
+	c.create(pod("low1", "1"))
+	c.onNode("low1", "n1")
+	answer(p, "filter", keeps("n2", map[string]string{"n1": "too loud"}, nil))
+	c.create(pod("low2", "2"))
+	c.onNode("low2", "n2")
+	high := pod("high", "2")
+	high.Spec.Priority = new(int32(100))
+	c.create(high)
+	c.onNode("high", "n2")
+	c.event("Preempted", fmt.Sprintf("Preempted by pod %v on node n2", c.pod("high").UID))
+	c.pod("low1")
 }
 
 // TestExtenderOverTLS trusts the authority it is given, and no other.

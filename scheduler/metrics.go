@@ -115,11 +115,11 @@ func (m *schedulerMetrics) handled(event string, took time.Duration) {
 	m.events.WithLabelValues(event).Observe(took.Seconds())
 }
 
-// Preempted counts a preemption.
-func (m *schedulerMetrics) Preempted(victims int) {
-	m.preemptions.Inc()
-	m.victims.Observe(float64(victims))
-}
+// Attempted counts an attempt to preempt.
+func (m *schedulerMetrics) Attempted() { m.preemptions.Inc() }
+
+// Preempted notes how many pods a preemption evicts.
+func (m *schedulerMetrics) Preempted(victims int) { m.victims.Observe(float64(victims)) }
 
 // Evicted counts what became of a preemption's victims.
 func (m *schedulerMetrics) Evicted(err error) {

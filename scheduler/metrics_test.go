@@ -93,7 +93,7 @@ func TestMetrics(t *testing.T) {
 	c.shows(0, "cache_size", "type=assumed_pods")
 	c.shows(2, "event_handling_duration_seconds", "event=NodeAdd")
 	c.shows(2, "framework_extension_point_duration_seconds", "extension_point=PreFilter", "status=Success", "profile=other")
-	c.shows(1, "framework_extension_point_duration_seconds", "extension_point=Filter", "status=UnschedulableAndUnresolvable", "profile=other")
+	c.shows(2, "framework_extension_point_duration_seconds", "extension_point=Filter", "status=Success", "profile=other")
 	c.shows(1, "framework_extension_point_duration_seconds", "extension_point=PostFilter", "status=Unschedulable", "profile=other")
 	for _, point := range []string{"Reserve", "Permit", "PreBind", "Bind", "PostBind"} {
 		c.shows(1, "framework_extension_point_duration_seconds", "extension_point="+point, "status=Success", "profile=default-scheduler")
@@ -102,13 +102,13 @@ func TestMetrics(t *testing.T) {
 	c.shows(4, "plugin_evaluation_total", "plugin=NodeResourcesFit", "extension_point=Filter", "profile=other")
 	c.shows(2, "plugin_evaluation_total", "plugin=NodeAffinity", "extension_point=PreFilter", "profile=other")
 	c.shows(0, "goroutines", "operation=binding")
-	c.shows(0, "preemption_attempts_total")
+	c.shows(1, "preemption_attempts_total") // It found no victims.
+	c.shows(0, "preemption_victims")
 
 	high := pod("high", "2")
 	high.Spec.Priority = new(int32(100))
 	c.create(high)
 	c.onNode("high", "n1")
-	c.shows(1, "preemption_attempts_total")
 	c.shows(1, "preemption_victims")
 	c.shows(1, "preemption_goroutines_execution_total", "result=success")
 
@@ -119,4 +119,15 @@ func TestMetrics(t *testing.T) {
 	if n, ok := c.metric("unschedulable_pods", "plugin=NodeResourcesFit", "profile=other"); ok {
 		t.Errorf("still %v unschedulable pods", n)
 	}
+}
+
+// TestMetricsOfNominatedNode: a look at the nominated node alone is a search as well.
+func TestMetricsOfNominatedNode(t *testing.T) {
+	c := start(t, node("n1", "2"), node("n2", "2"))
+	promised := pod("promised", "1")
+	promised.Status.NominatedNodeName = "n2"
+	c.create(promised)
+	c.onNode("promised", "n2")
+	c.shows(1, "framework_extension_point_duration_seconds", "extension_point=Filter", "status=Success")
+	c.shows(1, "plugin_evaluation_total", "plugin=NodeResourcesFit", "extension_point=Filter")
 }

@@ -82,6 +82,18 @@ profiles:
 	c.onNode("careless", "n1")
 }
 
+// TestProfileWithoutPreemption: nobody stands by the node that a pod was promised once, so the promise is taken back.
+func TestProfileWithoutPreemption(t *testing.T) {
+	c := startWith(t, parse(t, "profiles: [{plugins: {postFilter: {disabled: [{name: '*'}]}}}]"), node("n1", "1"))
+	big := pod("big", "2")
+	big.Status.NominatedNodeName = "n1"
+	c.create(big)
+	c.waitsWith("big", corev1.PodReasonUnschedulable, "0/1 nodes are available: 1 Insufficient cpu.")
+	if got := c.pod("big").Status.NominatedNodeName; got != "" {
+		t.Errorf("still promised %s", got)
+	}
+}
+
 func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	for name, test := range map[string]struct{ text, want string }{

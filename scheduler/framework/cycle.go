@@ -17,9 +17,9 @@ type Cycle struct {
 	// Sampled has the time of single plugins taken.
 	Sampled bool
 
-	states   []namedState
-	noFilter uint64
-	noScore  uint64
+	states []namedState
+	// noFilter, noScore and noExtend have a bit for each plugin at Filter, Score and PreFilter that has nothing to do.
+	noFilter, noScore, noExtend uint64
 }
 
 type namedState struct {

@@ -75,6 +75,9 @@ func (f *Framework) Name() string { return f.name }
 // Scores reports whether any plugin tells nodes that fit apart.
 func (f *Framework) Scores() bool { return len(f.scorers) > 0 }
 
+// PostFilters reports whether any plugin helps pods that fit no node.
+func (f *Framework) PostFilters() bool { return len(f.postFilt) > 0 }
+
 // Less orders the active queue.
 func (f *Framework) Less(a, b Queued) bool { return f.order.Less(a, b) }
 
@@ -95,13 +98,14 @@ func (f *Framework) PreEnqueue(pod *PodInfo) *Status {
 func (f *Framework) PreFilter(ctx context.Context, c *Cycle) (result *PreFilterResult, narrowed []string, status *Status) {
 	defer f.ran(ranPreFilter, time.Now(), &status)
 	c.Filters = f
-	for _, p := range f.pre {
+	for i, p := range f.pre {
 		call := f.call(c, p.PreFilter, ranPreFilter)
 		r, s := p.PreFilter.PreFilter(ctx, c)
 		call.done(s)
 		p.count(1)
 		switch {
 		case s.IsSkip():
+			c.noExtend |= 1 << i
 			c.skipFilter(p.filter)
 			continue
 		case !s.IsSuccess():
@@ -179,8 +183,8 @@ func (f *Framework) RemovePod(ctx context.Context, c *Cycle, pod *PodInfo, node 
 }
 
 func (f *Framework) extend(c *Cycle, call func(PreFilterExtensions) *Status) *Status {
-	for _, p := range f.pre {
-		if p.extensions == nil || (p.filter >= 0 && c.noFilter&(1<<p.filter) != 0) {
+	for i, p := range f.pre {
+		if p.extensions == nil || c.noExtend&(1<<i) != 0 {
 			continue
 		}
 		if s := call(p.extensions); !s.IsSuccess() {

@@ -74,7 +74,8 @@ func (f *Framework) counter(plugin Plugin, point string) func(calls int) {
 
 // Filtered reports a search for nodes that began at a time: the statuses of the nodes that were looked at, and the first
 // of them. Counting here instead of where filters are called keeps that loop free of what all its goroutines share. A
-// node is counted once, whatever was asked about pods that are promised to it.
+// node is counted once, whatever was asked about pods that are promised to it. That nodes are turned down is a success of
+// the search, as upstream has it.
 func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, first *NodeInfo, statuses []*Status) {
 	if f.observer == nil {
 		return
@@ -86,7 +87,9 @@ func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, fir
 		if s.IsSuccess() {
 			continue
 		}
-		code = s.Code()
+		if s.Code() == Error {
+			code = Error
+		}
 		if k := indexOf(f.filters, s.Plugin()); k >= 0 {
 			rejected[k]++
 		}

@@ -2,6 +2,7 @@ package framework_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -120,7 +121,7 @@ func run(t *testing.T, sampled bool) *ledger {
 
 func TestObserver(t *testing.T) {
 	want := []string{
-		"p PreFilter Success", "p Filter Unschedulable", "p PreScore Success", "p Score Success", "p Reserve Success",
+		"p PreFilter Success", "p Filter Success", "p PreScore Success", "p Score Success", "p Reserve Success",
 		"p Permit Wait", "waited Success", "p PreBind Success", "p Bind Success", "p PostBind Success", "p Unreserve Success",
 	}
 	l := run(t, false)
@@ -146,5 +147,22 @@ func TestObserver(t *testing.T) {
 		if !slices.Contains(sampled.lines, line) {
 			t.Errorf("no %q in %q", line, sampled.lines)
 		}
+	}
+}
+
+// TestObserverOfFailedSearch: nodes that are turned down are what filters are for, those that can't be judged are not.
+func TestObserverOfFailedSearch(t *testing.T) {
+	l := &ledger{calls: map[string]int{}}
+	points := framework.Everywhere([]framework.Enabled{{Plugin: plain{name: "X"}}})
+	f, err := framework.NewProfile(framework.Profile{Name: "p", Plugins: points, Observer: l}, nobody{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed, refused := framework.AsStatus(errors.New("failed")), framework.NewStatus(framework.Unschedulable, "no")
+	for _, statuses := range [][]*framework.Status{{nil, refused}, {refused, failed, refused}} {
+		f.Filtered(t.Context(), framework.NewCycle(nil, framework.NewSnapshot()), time.Now(), nil, statuses)
+	}
+	if want := []string{"p Filter Success", "p Filter Error"}; !slices.Equal(l.lines, want) {
+		t.Errorf("got  %q\nwant %q", l.lines, want)
 	}
 }

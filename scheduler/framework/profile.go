@@ -113,8 +113,8 @@ func NewProfile(profile Profile, nominator Nominator) (*Framework, error) {
 	if len(profile.Plugins[PointBind]) == 0 {
 		return nil, fmt.Errorf("at least one bind plugin has to be enabled")
 	}
-	if len(profile.Plugins[PointFilter]) > 64 || len(profile.Plugins[PointScore]) > 64 {
-		return nil, fmt.Errorf("more than 64 filter or score plugins are enabled")
+	if max(len(profile.Plugins[PointPreFilter]), len(profile.Plugins[PointFilter]), len(profile.Plugins[PointScore])) > 64 {
+		return nil, fmt.Errorf("more than 64 preFilter, filter or score plugins are enabled")
 	}
 	f.addFiltering(profile.Plugins)
 	f.addScoring(profile.Plugins)

@@ -1,6 +1,7 @@
 package plugins_test
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,8 @@ func (w *world) configure(args ...runtime.Object) {
 			byName["PodTopologySpread"] = a
 		case *schedv1.InterPodAffinityArgs:
 			byName["InterPodAffinity"] = a
+		case *schedv1.DefaultPreemptionArgs:
+			byName["DefaultPreemption"] = a
 		default:
 			w.t.Fatalf("no plugin takes %T", a)
 		}
@@ -173,6 +176,25 @@ func TestListedDefaultSpread(t *testing.T) {
 	}
 	if got := w.verdicts(makePod("p", podLabels("app", "b"))); got["a"] != fits || got["b"] != fits {
 		t.Errorf("of none: %v", got)
+	}
+}
+
+// TestFilterOff: a plugin that is off at Filter alone, and whose PreFilter finds nothing to do for a pod, isn't told of pods
+// in what-ifs: it has no state to keep them in.
+func TestFilterOff(t *testing.T) {
+	for _, off := range []string{"InterPodAffinity", "PodTopologySpread", "VolumeRestrictions"} {
+		w := newWorld(t, []*corev1.Node{makeNode("a")})
+		points := framework.Everywhere(w.plugins())
+		points[framework.PointFilter] = slices.DeleteFunc(points[framework.PointFilter], func(e framework.Enabled) bool { return e.Plugin.Name() == off })
+		fw, err := framework.NewProfile(framework.Profile{Plugins: points}, w.nominator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.framework = fw
+		w.nominator.Nominate(info(t, makePod("promised", priority(10))), "a")
+		if got := w.verdicts(makePod("p"))["a"]; got != fits {
+			t.Errorf("without %s: %q", off, got)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	policylisters "k8s.io/client-go/listers/policy/v1"
@@ -44,8 +45,10 @@ type Nominations interface {
 	Node(uid types.UID) string
 }
 
-// PreemptionObserver is told of every preemption, and how its evictions ended.
+// PreemptionObserver is told of every attempt to preempt, whether or not it finds victims, of every preemption, and how
+// its evictions ended.
 type PreemptionObserver interface {
+	Attempted()
 	Preempted(victims int)
 	Evicted(err error)
 }
@@ -98,6 +101,9 @@ func (*DefaultPreemption) Name() string { return "DefaultPreemption" }
 
 // PostFilter nominates a node and evicts its victims, or says why that won't help.
 func (p *DefaultPreemption) PostFilter(ctx context.Context, c *framework.Cycle, statuses *framework.NodeStatuses) (*framework.PostFilterResult, *framework.Status) {
+	if p.observer != nil {
+		p.observer.Attempted()
+	}
 	if reason := p.ineligible(c, statuses); reason != "" {
 		return nil, framework.NewStatus(framework.Unschedulable, "preemption: "+reason)
 	}
@@ -105,7 +111,10 @@ func (p *DefaultPreemption) PostFilter(ctx context.Context, c *framework.Cycle, 
 	if err != nil {
 		return nil, framework.AsStatus(err)
 	}
-	candidates, failed := p.candidates(ctx, c, statuses, budgets)
+	candidates, failed, err := p.candidates(ctx, c, statuses, budgets)
+	if err != nil && len(candidates) == 0 {
+		return nil, framework.AsStatus(fmt.Errorf("preemption: %w", err))
+	}
 	if len(candidates) == 0 {
 		failed.SetAbsent(framework.NewStatus(framework.UnschedulableAndUnresolvable, "Preemption is not helpful for scheduling"))
 		explain := framework.FitError{NumAllNodes: len(c.Snapshot.Nodes()), Diagnosis: framework.Diagnosis{Nodes: failed}}
@@ -193,8 +202,9 @@ type candidate struct {
 	violations int
 }
 
-// candidates tries the nodes that evicting may help, from a random one on, until there are enough.
-func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, statuses *framework.NodeStatuses, budgets []*policyv1.PodDisruptionBudget) ([]candidate, *framework.NodeStatuses) {
+// candidates tries the nodes that evicting may help, from a random one on, until there are enough and one of them breaches
+// no budget. The error joins those of nodes that could not be tried.
+func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, statuses *framework.NodeStatuses, budgets []*policyv1.PodDisruptionBudget) ([]candidate, *framework.NodeStatuses, error) {
 	var nodes []*framework.NodeInfo
 	for _, node := range c.Snapshot.Nodes() {
 		if statuses.Get(node.Name()).Code() == framework.Unschedulable {
@@ -203,24 +213,33 @@ func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, 
 	}
 	failed := framework.NewNodeStatuses()
 	if len(nodes) == 0 {
-		return nil, failed
+		return nil, failed, nil
 	}
 	enough := max(len(nodes)*p.candidatePercent/100, p.candidatesAtLeast)
 	var found []candidate
+	var errs []error
+	harmless := false
 	offset := rand.IntN(len(nodes))
 	for i := range nodes {
 		node := nodes[(offset+i)%len(nodes)]
 		victims, violations, s := p.selectVictims(ctx, c.Clone(), node, budgets)
+		if s.IsSuccess() && len(victims) == 0 {
+			// The filters take the node as it is: an extender turned it down, which evicting nobody doesn't change.
+			s = framework.AsStatus(fmt.Errorf("expected at least one victim pod on node %q", node.Name()))
+		}
 		if !s.IsSuccess() {
 			failed.Set(node.Name(), s)
+			if s.Code() == framework.Error {
+				errs = append(errs, s.Err())
+			}
 			continue
 		}
 		found = append(found, candidate{node: node.Name(), victims: victims, violations: violations})
-		if len(found) >= enough {
+		if harmless = harmless || violations == 0; harmless && len(found) >= enough {
 			break
 		}
 	}
-	return found, failed
+	return found, failed, utilerrors.NewAggregate(errs)
 }
 
 // selectVictims takes all pods of lower priority off the node, then puts back the most important first, those protected

@@ -1,12 +1,15 @@
 package plugins_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	schedv1 "k8s.io/kube-scheduler/config/v1"
 
 	"skiff/scheduler/framework"
 )
@@ -17,8 +20,9 @@ type silent struct{}
 // Eventf implements events.EventRecorder.
 func (silent) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
 
-// preempt lets a pod that fits nowhere preempt, and answers the node it is promised, the pods deleted and the message.
-func (w *world) preempt(pod *corev1.Pod) (node string, deleted map[string]bool, msg string) {
+// preempt lets a pod that fits nowhere preempt, and answers the node it is promised, the pods deleted and the message. The
+// nodes given are turned down by something that isn't a plugin.
+func (w *world) preempt(pod *corev1.Pod, down ...string) (node string, deleted map[string]bool, msg string) {
 	w.t.Helper()
 	c := framework.NewCycle(info(w.t, pod), w.cache.Snapshot())
 	if _, _, s := w.framework.PreFilter(w.t.Context(), c); !s.IsSuccess() {
@@ -27,6 +31,9 @@ func (w *world) preempt(pod *corev1.Pod) (node string, deleted map[string]bool, 
 	statuses := framework.NewNodeStatuses()
 	for _, n := range c.Snapshot.Nodes() {
 		s := w.framework.FilterWithNominated(w.t.Context(), c, n)
+		if slices.Contains(down, n.Name()) {
+			s = framework.NewStatus(framework.Unschedulable, "turned down")
+		}
 		if s.IsSuccess() {
 			w.t.Fatalf("the pod fits node %s", n.Name())
 		}
@@ -100,6 +107,57 @@ func TestPreemption(t *testing.T) {
 				t.Errorf("node %q, deleted %q, message %q; want %q, %q, %q", node, keys(deleted), msg, test.node, test.deleted, test.msg)
 			}
 		})
+	}
+}
+
+// TestPreemptionWantsVictims: a node that the pod would fit without an eviction is none to preempt on. Something else turned
+// it down, and it would be chosen before all others.
+func TestPreemptionWantsVictims(t *testing.T) {
+	two := []*corev1.Node{makeNode("a"), makeNode("b")}
+	there := []*corev1.Pod{makePod("x", at("a")), makePod("y", at("b"), requests("cpu", "4"))}
+	high := makePod("high", priority(100), requests("cpu", "2"))
+	for _, test := range []struct {
+		name          string
+		nodes         []*corev1.Node
+		there         []*corev1.Pod
+		node, deleted string
+		msg           string
+	}{
+		{"another node has victims", two, there, "b", "y", ""},
+		{"no other node", two[:1], there[:1], "", "", `preemption: expected at least one victim pod on node "a"`},
+		{"no other node has", two, []*corev1.Pod{there[0], makePod("y", at("b"), requests("cpu", "4"), priority(100))}, "", "",
+			`preemption: expected at least one victim pod on node "a"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			node, deleted, msg := newWorld(t, test.nodes, test.there...).preempt(high, "a")
+			if node != test.node || keys(deleted) != test.deleted || msg != test.msg {
+				t.Errorf("node %q, deleted %q, message %q; want %q, %q, %q", node, keys(deleted), msg, test.node, test.deleted, test.msg)
+			}
+		})
+	}
+}
+
+// TestPreemptionSearchesForUnprotectedVictims: enough candidates that all breach a budget don't end the search.
+func TestPreemptionSearchesForUnprotectedVictims(t *testing.T) {
+	for range 5 { // The search starts at random.
+		nodes, there := []*corev1.Node{makeNode("free")}, []*corev1.Pod{makePod("y", at("free"), requests("cpu", "4"), priority(9))}
+		for i := range 9 {
+			name := fmt.Sprintf("n%d", i)
+			nodes = append(nodes, makeNode(name))
+			there = append(there, makePod("x"+name, at(name), requests("cpu", "4"), podLabels("app", "x")))
+		}
+		w := newWorld(t, nodes, there...)
+		w.configure(&schedv1.DefaultPreemptionArgs{MinCandidateNodesPercentage: new(int32), MinCandidateNodesAbsolute: new(int32(1))})
+		budget := &policyv1.PodDisruptionBudget{
+			ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: "default"},
+			Spec:       policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}},
+		}
+		if err := w.factory.Policy().V1().PodDisruptionBudgets().Informer().GetStore().Add(budget); err != nil {
+			t.Fatal(err)
+		}
+		if node, deleted, msg := w.preempt(makePod("high", priority(100), requests("cpu", "2"))); node != "free" || keys(deleted) != "y" {
+			t.Errorf("node %q, deleted %q, message %q", node, keys(deleted), msg)
+		}
 	}
 }
 
