@@ -82,7 +82,7 @@ func contents(t *testing.T, b *policy.Book) (out []string) {
 		}
 	}
 	for _, e := range content.Elements.Added {
-		always := slices.Contains([]nft.SetName{policy.Ingress, policy.Egress, policy.Self}, e.ID.Map)
+		always := slices.Contains([]nft.SetName{policy.Ingress, policy.Egress, policy.Self, policy.Guarded}, e.ID.Map)
 		if !always && !sets[fmt.Sprint(e.ID.Family, e.ID.Map)] || e.Value.Chain != "" && !chains[fmt.Sprint(e.ID.Family, e.Value.Chain)] {
 			t.Errorf("%+v leads to nothing", e)
 		}
