@@ -304,7 +304,7 @@ var kernelCases = []policyCase{
 		"office -> web tcp 80; no guest -> web tcp 80; no client -> web tcp 80; no web -> office tcp 80; web -> guest tcp 80; web -> db tcp 80"},
 	{"union", "podSelector: {}\n---\npodSelector: {matchLabels: {app: web}}\ningress: [{ports: [{port: 80}]}]\n---\npodSelector: {matchLabels: {app: web}}\ningress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]",
 		"office -> web tcp 80; db -> web tcp 8080; no client -> web tcp 8080; no web -> db tcp 80"},
-	{"none again", "", "client -> web tcp 80; office -> db udp 8080; web -> office tcp 80"},
+	{"none again", "", "client -> web tcp 8080; office -> db udp 8080; web -> office tcp 80"}, // the first needs all to be gone
 }
 
 // TestKernelPolicies changes policies while sockets try to get through, in both ways of bridging.
