@@ -20,13 +20,13 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 		informer toolscache.SharedIndexInformer
 		handler  toolscache.ResourceEventHandler
 	}{
-		{core.Nodes().Informer(), handle(timed(s, func(*corev1.Node) string { return "Node" }, s.nodeChanged))},
-		{core.Pods().Informer(), handle(timed(s, podKind, s.podChanged))},
-		{core.PersistentVolumes().Informer(), handle(moves[corev1.PersistentVolume](s, framework.PersistentVolume, "PersistentVolume"))},
-		{core.PersistentVolumeClaims().Informer(), handle(moves[corev1.PersistentVolumeClaim](s, framework.PersistentVolumeClaim, "PersistentVolumeClaim"))},
-		{storage.StorageClasses().Informer(), handle(moves[storagev1.StorageClass](s, framework.StorageClass, "StorageClass"))},
-		{storage.CSINodes().Informer(), handle(moves[storagev1.CSINode](s, framework.CSINode, "CSINode"))},
-		{storage.VolumeAttachments().Informer(), handle(moves[storagev1.VolumeAttachment](s, framework.VolumeAttachment, "VolumeAttachment"))},
+		{core.Nodes().Informer(), framework.Handler(timed(s, func(*corev1.Node) string { return "Node" }, s.nodeChanged))},
+		{core.Pods().Informer(), framework.Handler(timed(s, podKind, s.podChanged))},
+		{core.PersistentVolumes().Informer(), framework.Handler(moves[corev1.PersistentVolume](s, framework.PersistentVolume, "PersistentVolume"))},
+		{core.PersistentVolumeClaims().Informer(), framework.Handler(moves[corev1.PersistentVolumeClaim](s, framework.PersistentVolumeClaim, "PersistentVolumeClaim"))},
+		{storage.StorageClasses().Informer(), framework.Handler(moves[storagev1.StorageClass](s, framework.StorageClass, "StorageClass"))},
+		{storage.CSINodes().Informer(), framework.Handler(moves[storagev1.CSINode](s, framework.CSINode, "CSINode"))},
+		{storage.VolumeAttachments().Informer(), framework.Handler(moves[storagev1.VolumeAttachment](s, framework.VolumeAttachment, "VolumeAttachment"))},
 	} {
 		registration, err := w.informer.AddEventHandler(w.handler)
 		if err != nil {
@@ -47,24 +47,6 @@ func (s *Scheduler) watch(f informers.SharedInformerFactory) error {
 		s.synced = append(s.synced, informer.HasSyncedChecker())
 	}
 	return nil
-}
-
-// handle turns a function of before and after (nil: was not, is no more) into an informer's handler.
-func handle[T any](changed func(before, after *T)) toolscache.ResourceEventHandler {
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc:    func(object any) { changed(nil, as[T](object)) },
-		UpdateFunc: func(before, after any) { changed(as[T](before), as[T](after)) },
-		DeleteFunc: func(object any) { changed(as[T](object), nil) },
-	}
-}
-
-// as unwraps an object, also from the tombstone of a deletion that was missed.
-func as[T any](object any) *T {
-	if tombstone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-		object = tombstone.Obj
-	}
-	typed, _ := object.(*T)
-	return typed
 }
 
 // timed has the handling of a kind of objects timed.
@@ -93,18 +75,7 @@ func podKind(pod *corev1.Pod) string {
 // moves tells the queue of changes of a resource.
 func moves[T any](s *Scheduler, resource framework.EventResource, name string) func(before, after *T) {
 	return timed(s, func(*T) string { return name }, func(before, after *T) {
-		change := framework.Change{Event: framework.ClusterEvent{Resource: resource, Action: framework.UpdateOther, Label: name + "Update"}}
-		if before != nil {
-			change.Old = before
-		} else {
-			change.Event.Action, change.Event.Label = framework.Add, name+"Add"
-		}
-		if after != nil {
-			change.New = after
-		} else {
-			change.Event.Action, change.Event.Label = framework.Delete, name+"Delete"
-		}
-		s.queue.Move(change)
+		s.queue.Move(framework.ChangeOf(resource, name, before, after))
 	})
 }
 

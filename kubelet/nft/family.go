@@ -2,6 +2,7 @@ package nft
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -51,6 +52,17 @@ func FamilyOf(p netip.Prefix) Family {
 		return IPv4
 	}
 	return IPv6
+}
+
+// FamiliesOf lists the families of the prefixes, each once, in their order.
+func FamiliesOf(prefixes []netip.Prefix) []Family {
+	var out []Family
+	for _, p := range prefixes {
+		if f := FamilyOf(p); !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // ProtocolNumber is the IP protocol of a port of the API; 0 for a protocol that no rule can carry.

@@ -52,12 +52,7 @@ func (c Config) Validate() error {
 
 // families lists the address families of the pod CIDRs, and IPv6 where the host and so the bridge have it.
 func (c Config) families() []nft.Family {
-	var out []nft.Family
-	for _, p := range c.ClusterCIDRs {
-		if f := nft.FamilyOf(p); !slices.Contains(out, f) {
-			out = append(out, f)
-		}
-	}
+	out := nft.FamiliesOf(c.ClusterCIDRs)
 	if _, err := os.Stat("/proc/net/if_inet6"); err == nil && c.Link != "" && !slices.Contains(out, nft.IPv6) {
 		out = append(out, nft.IPv6)
 	}

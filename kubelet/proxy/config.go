@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"k8s.io/client-go/informers"
@@ -58,15 +57,7 @@ func (c Config) Validate() error {
 }
 
 // families lists the address families of the Service CIDRs.
-func (c Config) families() []nft.Family {
-	var out []nft.Family
-	for _, p := range c.ServiceCIDRs {
-		if f := nft.FamilyOf(p); !slices.Contains(out, f) {
-			out = append(out, f)
-		}
-	}
-	return out
-}
+func (c Config) families() []nft.Family { return nft.FamiliesOf(c.ServiceCIDRs) }
 
 // fixed is the table's content that comes from the configuration.
 func (c Config) fixed() fixed {

@@ -60,11 +60,11 @@ func allocatorFeatures() structured.Features {
 // are placed. Call it once, before the informers start.
 func (d *Devices) Watch(tell func(framework.Change)) ([]cache.DoneChecker, error) {
 	d.claims.tell = func(before, after *resourcev1.ResourceClaim) {
-		tell(changeOf(framework.ResourceClaim, "ResourceClaim", before, after))
+		tell(framework.ChangeOf(framework.ResourceClaim, "ResourceClaim", before, after))
 	}
 	toSlices := func(before, after *resourcev1.ResourceSlice) {
 		d.slices.refresh()
-		tell(changeOf(framework.ResourceSlice, "ResourceSlice", before, after))
+		tell(framework.ChangeOf(framework.ResourceSlice, "ResourceSlice", before, after))
 	}
 	// A rule changes the taints of devices, which stand in slices.
 	toRules := func(_, _ *resourcev1.DeviceTaintRule) {
@@ -73,17 +73,17 @@ func (d *Devices) Watch(tell func(framework.Change)) ([]cache.DoneChecker, error
 			Resource: framework.ResourceSlice, Action: framework.UpdateOther, Label: "ResourceSliceUpdate",
 		}})
 	}
-	d.extended.AddEventHandler(handler(func(before, after *resourcev1.DeviceClass) {
-		tell(changeOf(framework.DeviceClass, "DeviceClass", before, after))
+	d.extended.AddEventHandler(framework.Handler(func(before, after *resourcev1.DeviceClass) {
+		tell(framework.ChangeOf(framework.DeviceClass, "DeviceClass", before, after))
 	}))
 	var synced []cache.DoneChecker
 	for _, w := range []struct {
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
 	}{
-		{d.informer.claims, handler(d.claims.observe)},
-		{d.informer.slices, handler(toSlices)},
-		{d.informer.rules, handler(toRules)},
+		{d.informer.claims, framework.Handler(d.claims.observe)},
+		{d.informer.slices, framework.Handler(toSlices)},
+		{d.informer.rules, framework.Handler(toRules)},
 		{d.informer.classes, d.extended},
 	} {
 		registration, err := w.informer.AddEventHandler(w.handler)
@@ -93,39 +93,6 @@ func (d *Devices) Watch(tell func(framework.Change)) ([]cache.DoneChecker, error
 		synced = append(synced, registration.HasSyncedChecker())
 	}
 	return synced, nil
-}
-
-// handler turns a function of before and after (nil: was not, is no more) into an informer's handler.
-func handler[T any](changed func(before, after *T)) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { changed(nil, object.(*T)) },
-		UpdateFunc: func(before, after any) {
-			changed(before.(*T), after.(*T))
-		},
-		DeleteFunc: func(object any) {
-			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = tombstone.Obj
-			}
-			if gone, ok := object.(*T); ok {
-				changed(gone, nil)
-			}
-		},
-	}
-}
-
-func changeOf[T any](resource framework.EventResource, name string, before, after *T) framework.Change {
-	change := framework.Change{Event: framework.ClusterEvent{Resource: resource, Action: framework.UpdateOther, Label: name + "Update"}}
-	if before != nil {
-		change.Old = before
-	} else {
-		change.Event.Action, change.Event.Label = framework.Add, name+"Add"
-	}
-	if after != nil {
-		change.New = after
-	} else {
-		change.Event.Action, change.Event.Label = framework.Delete, name+"Delete"
-	}
-	return change
 }
 
 // className answers the class of devices that an extended resource stands for, "" when it stands for none (KEP-5004).

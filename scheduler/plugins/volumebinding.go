@@ -253,23 +253,8 @@ func (p *VolumeBinding) release(plan *bindingPlan) {
 
 // EventsToRegister waits for claims, volumes, classes and nodes.
 func (*VolumeBinding) EventsToRegister() []framework.ClusterEventWithHint {
-	ofPod := func(pod *framework.PodInfo, change framework.Change) framework.QueueingHint {
-		claim, ok := change.New.(*corev1.PersistentVolumeClaim)
-		if !ok {
-			return framework.Queue
-		}
-		if claim.Namespace != pod.Pod.Namespace {
-			return framework.QueueSkip
-		}
-		for i := range pod.Pod.Spec.Volumes {
-			if name, _ := claimName(pod.Pod, &pod.Pod.Spec.Volumes[i]); name == claim.Name {
-				return framework.Queue
-			}
-		}
-		return framework.QueueSkip
-	}
 	return []framework.ClusterEventWithHint{
-		on(framework.PersistentVolumeClaim, framework.Add|framework.Update, ofPod),
+		on(framework.PersistentVolumeClaim, framework.Add|framework.Update, ifClaimIsOfPod(anyClaim)),
 		on(framework.PersistentVolume, framework.Add|framework.Update, nil),
 		on(framework.StorageClass, framework.Add|framework.Update, nil),
 		on(framework.Node, framework.Add|framework.UpdateNodeLabel|framework.UpdateNodeTaint, nil),
