@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -144,7 +145,9 @@ var headers = []string{"Content-Type", "Content-Encoding", "Warning", "Vary", "R
 // little later: a step that changed nothing is asked again until its answer is the wanted one, for some seconds.
 func (p *player) settled(ctx context.Context, s step, wanted string) (a answer, data []byte, err error) {
 	deadline := time.Now().Add(settling)
+	before := maps.Clone(p.places) // what is asked again is not numbered
 	for {
+		p.places = maps.Clone(before)
 		if a, err = p.play(ctx, s); err != nil {
 			return a, nil, err
 		}
@@ -163,7 +166,9 @@ func (p *player) play(ctx context.Context, s step) (a answer, err error) {
 	if s.eventually == "" {
 		return p.ask(ctx, s)
 	}
+	before := maps.Clone(p.places)
 	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		p.places = maps.Clone(before)
 		b, err := p.ask(ctx, s)
 		if err != nil {
 			return false, err

@@ -35,7 +35,10 @@ func inProcess(ctx context.Context, s *etcdserver.EtcdServer) *kubernetes.Client
 	checker := etcdfeature.DefaultFeatureSupportChecker
 	checker.CheckClient(ctx, embedded{}, storage.RequestWatchProgress)
 	checker.MarkUnsupported(storage.RangeStream)
-	return wrap(v3client.New(s))
+	c := v3client.New(s)
+	_ = c.Watcher.Close() // it has none yet, and nothing to close
+	c.Watcher = newWatcher(s)
+	return wrap(c)
 }
 
 func wrap(c *clientv3.Client) *kubernetes.Client {
