@@ -20,6 +20,7 @@ func (s *Scheduler) assume(ctx context.Context, a *attempt, node string) *failur
 	status := a.profile.Reserve(ctx, a.cycle, node)
 	if status.IsSuccess() {
 		if status = a.profile.Permit(ctx, a.cycle, node); status.IsSuccess() || status.IsWait() {
+			a.held = status.IsWait()
 			s.nominator.Remove(pod.Pod.UID)
 			return nil
 		}
@@ -42,17 +43,55 @@ func rejected(status *framework.Status, node string) *failure {
 	return f
 }
 
-// bind carries the decision out. When that fails the decision is taken back and the pod queued again.
+// carryOut has the decision carried out beside the loop: at once, or when what has to be awaited before has come.
+func (s *Scheduler) carryOut(ctx context.Context, a *attempt, node string) {
+	log := klog.FromContext(ctx)
+	bind := func(ctx context.Context) { s.bind(klog.NewContext(ctx, log), a, node) }
+	work := a.profile.PreBindPreFlight(ctx, a.cycle, node)
+	if !a.held && work.IsSkip() {
+		s.queue.Decided(a.queued.Info.Pod.UID)
+		s.bindings.Go(bind)
+		return
+	}
+	s.background.Go(func(ctx context.Context) {
+		ctx = klog.NewContext(ctx, log)
+		if !work.IsSkip() && !work.IsSuccess() {
+			s.unbind(ctx, a, node, work)
+			return
+		}
+		if s.prepare(ctx, a, node) {
+			s.bindings.Go(bind)
+		}
+	})
+}
+
+// prepare waits for permission and does what comes before binding, and reports whether the pod can be bound. Meanwhile
+// the pod's status tells others (autoscalers, say) where it is about to go (KEP-5278).
+func (s *Scheduler) prepare(ctx context.Context, a *attempt, node string) bool {
+	pod := a.queued.Info.Pod
+	s.writer.patch(ctx, pod, &statusChange{nominate: &node})
+	status := a.profile.WaitOnPermit(ctx, a.queued.Info)
+	if status.IsSuccess() {
+		s.queue.Decided(pod.UID)
+		status = a.profile.PreBind(ctx, a.cycle, node)
+	}
+	if a.prepared = status.IsSuccess(); !a.prepared {
+		s.unbind(ctx, a, node, status)
+	}
+	return a.prepared
+}
+
+// bind writes the decision. When that fails it is taken back and the pod queued again.
 func (s *Scheduler) bind(ctx context.Context, a *attempt, node string) {
 	s.metrics.goroutines.WithLabelValues("binding").Inc()
 	defer s.metrics.goroutines.WithLabelValues("binding").Dec()
 	pod := a.queued.Info.Pod
-	status := a.profile.WaitOnPermit(ctx, a.queued.Info)
+	var status *framework.Status
+	if !a.prepared { // there is nothing to do, which metrics tell
+		status = a.profile.PreBind(ctx, a.cycle, node)
+	}
 	if status.IsSuccess() {
-		s.queue.Decided(pod.UID)
-		if status = a.profile.PreBind(ctx, a.cycle, node); status.IsSuccess() {
-			status = s.write(ctx, a, node)
-		}
+		status = s.write(ctx, a, node)
 	}
 	if !status.IsSuccess() {
 		s.unbind(ctx, a, node, status)
@@ -62,8 +101,7 @@ func (s *Scheduler) bind(ctx context.Context, a *attempt, node string) {
 	a.profile.PostBind(ctx, a.cycle, node)
 	s.metrics.scheduled(a)
 	klog.FromContext(ctx).V(2).Info("bound the pod", "node", node)
-	a.profile.recorder.Eventf(pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding", "Successfully assigned %v/%v to %v",
-		pod.Namespace, pod.Name, node)
+	a.profile.recorder.once(pod, "Scheduled", "Binding", fmt.Sprintf("Successfully assigned %v/%v to %v", pod.Namespace, pod.Name, node))
 }
 
 // unbind takes a decision back.
@@ -105,7 +143,7 @@ func (s *Scheduler) fail(ctx context.Context, a *attempt, f *failure) {
 		return
 	}
 	a.profile.recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", note(msg))
-	s.writer.write(pod, statusChange{nominate: f.nominate, condition: corev1.PodCondition{
+	s.writer.write(pod, statusChange{nominate: f.nominate, condition: &corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, ObservedGeneration: pod.Generation, Reason: reason, Message: msg,
 	}})
 }

@@ -34,6 +34,8 @@ type attempt struct {
 	profile *profile
 	cycle   *framework.Cycle
 	start   time.Time
+	// held by Permit plugins; prepared: PreBind plugins have done what they had to.
+	held, prepared bool
 }
 
 // failure says why an attempt failed and what becomes of the nominated node: nil leaves it, "" clears it.
@@ -58,7 +60,7 @@ func (s *Scheduler) scheduleOne(ctx context.Context, p *queue.Pod) {
 		s.fail(ctx, a, failed)
 		return
 	}
-	s.background.Go(func(ctx context.Context) { s.bind(klog.NewContext(ctx, log), a, node) })
+	s.carryOut(ctx, a, node)
 }
 
 // try decides on a node for the pod and assumes it is there.

@@ -44,6 +44,7 @@ type Scheduler struct {
 	recorders  *recorders
 	metrics    *schedulerMetrics
 	background *background
+	bindings   *lane
 	devices    *plugins.Devices
 	writer     *statusWriter
 	synced     []toolscache.DoneChecker
@@ -66,11 +67,12 @@ func New(cfg Config, deps Deps) (*Scheduler, error) {
 		cache:      cache.New(),
 		nominator:  queue.NewNominator(),
 		profiles:   &profiles{byName: map[string]*profile{}, extended: len(cfg.Extenders) > 0},
-		recorders:  &recorders{client: deps.Client},
 		background: &background{},
 		devices:    plugins.NewDevices(deps.Informers),
 	}
+	s.bindings = &lane{background: s.background, width: parallelBindings}
 	s.writer = newStatusWriter(s)
+	s.recorders = newRecorders(deps.Client, s.background)
 	s.metrics = newMetrics(s)
 	if err := s.metrics.register(deps.Metrics); err != nil {
 		return nil, err

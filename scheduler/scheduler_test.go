@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -275,6 +276,51 @@ func TestMissingClaim(t *testing.T) {
 	c.create(p)
 	// DynamicResources' PostFilter has no state of its PreFilter, which never ran, and says so in upstream's words.
 	c.waitsWith("a", "Unschedulable", `0/1 nodes are available: persistentvolumeclaim "data" not found. not found`)
+}
+
+// Others hear where a pod is about to go while its volume is being made (KEP-5278).
+func TestNodeIsNamedWhileTheVolumeIsMade(t *testing.T) {
+	mode, class := storagev1.VolumeBindingWaitForFirstConsumer, "late"
+	claim := &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "data", Namespace: "default", UID: "claim"},
+		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &class, Resources: corev1.VolumeResourceRequirements{
+			Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+		}},
+	}
+	c := start(t, node("n1", "1"), claim, &storagev1.StorageClass{
+		ObjectMeta: metav1.ObjectMeta{Name: class}, Provisioner: "example.com/p", VolumeBindingMode: &mode,
+	})
+	p := pod("a", "1")
+	p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"},
+	}}}
+	c.create(p)
+	c.eventually("the node is named", func() bool { return c.pod("a").Status.NominatedNodeName == "n1" })
+	if node := c.pod("a").Spec.NodeName; node != "" {
+		t.Fatalf("the pod is on %s without its volume", node)
+	}
+	claims := c.client.CoreV1().PersistentVolumeClaims("default")
+	c.eventually("the provisioner is told", func() bool {
+		now, err := claims.Get(c.ctx, "data", metav1.GetOptions{})
+		return err == nil && now.Annotations["volume.kubernetes.io/selected-node"] == "n1"
+	})
+	if _, err := c.client.CoreV1().PersistentVolumes().Create(c.ctx, &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "pv"}, Spec: corev1.PersistentVolumeSpec{
+			StorageClassName: class, ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: "data", UID: "claim"},
+		},
+	}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := claims.Get(c.ctx, "data", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound.Spec.VolumeName, bound.Status.Phase = "pv", corev1.ClaimBound
+	bound.Annotations["pv.kubernetes.io/bind-completed"] = "yes"
+	if _, err := claims.Update(c.ctx, bound, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c.onNode("a", "n1")
 }
 
 func TestGatedPodWaitsForItsGates(t *testing.T) {

@@ -18,7 +18,7 @@ const parallelWrites = 16
 
 // statusChange is what an attempt has to say in a pod's status.
 type statusChange struct {
-	condition corev1.PodCondition
+	condition *corev1.PodCondition // nil leaves it
 	// nominate is the new nominated node; nil leaves it.
 	nominate *string
 }
@@ -81,7 +81,9 @@ func (w *statusWriter) run(ctx context.Context, pod *corev1.Pod, change *statusC
 
 func (w *statusWriter) patch(ctx context.Context, pod *corev1.Pod, change *statusChange) {
 	now, err := framework.PatchStatus(ctx, w.s.client, w.newest(pod), func(status *corev1.PodStatus) {
-		framework.SetCondition(status, change.condition)
+		if change.condition != nil {
+			framework.SetCondition(status, *change.condition)
+		}
 		if change.nominate != nil {
 			status.NominatedNodeName = *change.nominate
 		}

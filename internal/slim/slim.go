@@ -1,11 +1,11 @@
 // Package slim makes the objects that informers keep small: it drops what no component reads, and lets the pods of one
-// owner share what is equal in them, which is most of what they are made of. Cached objects are never changed, so that
+// owner, and those of a namespace without one, share what is equal in them, which is most of what they are made of. Cached objects are never changed, so that
 // nothing is lost by it.
 package slim
 
 import (
+	"strings"
 	"sync"
-	"unique"
 	"weak"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,45 +25,51 @@ func Transform() cache.TransformFunc {
 		}
 		m.SetManagedFields(nil)
 		if pod, ok := o.(*corev1.Pod); ok {
-			intern(pod)
-			s.share(pod)
+			s.slim(pod)
 			pod.Status.Conditions = exact(pod.Status.Conditions)
 		}
 		return o, nil
 	}
 }
 
-// firstSweep is how many owners are known before those are looked for whose pods are gone.
+// mostTexts is how many texts are known before all are forgotten: names of nodes and images are many, but not endless.
+const mostTexts = 1 << 14
+
+// firstSweep is how many families are known before those are looked for whose pods are gone.
 const firstSweep = 1024
 
-// siblings knows a pod of every owner.
+// siblings knows a pod of every family: of an owner, or of a namespace's pods without one.
 type siblings struct {
 	mu    sync.Mutex
 	last  map[types.UID]weak.Pointer[corev1.Pod]
 	sweep int
+	// texts are what many pods have, each as the one that all of them get. The package unique would let go of a text with
+	// the next collection, though pods have it.
+	texts map[string]string
 }
 
 func newSiblings() *siblings {
-	return &siblings{last: map[types.UID]weak.Pointer[corev1.Pod]{}, sweep: firstSweep}
+	return &siblings{last: map[types.UID]weak.Pointer[corev1.Pod]{}, sweep: firstSweep, texts: map[string]string{}}
 }
 
-// share lets the pod share what it can with a sibling, and is the one that the next shares with.
-func (s *siblings) share(pod *corev1.Pod) {
-	owner := metav1.GetControllerOfNoCopy(pod)
-	if owner == nil {
-		return
+// slim lets the pod share what it can with a sibling, and is the one that the next shares with.
+func (s *siblings) slim(pod *corev1.Pod) {
+	family := types.UID(pod.Namespace) // which is no UID
+	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
+		family = owner.UID
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sibling := s.swap(owner.UID, pod); sibling != nil {
+	s.intern(pod)
+	if sibling := s.swap(family, pod); sibling != nil {
 		share(pod, sibling)
 	}
 }
 
-// swap answers the owner's pod so far. mu is held.
-func (s *siblings) swap(owner types.UID, pod *corev1.Pod) *corev1.Pod {
-	before := s.last[owner].Value()
-	s.last[owner] = weak.Make(pod)
+// swap answers the family's pod so far. mu is held.
+func (s *siblings) swap(family types.UID, pod *corev1.Pod) *corev1.Pod {
+	before := s.last[family].Value()
+	s.last[family] = weak.Make(pod)
 	if len(s.last) >= s.sweep {
 		for uid, p := range s.last {
 			if p.Value() == nil {
@@ -75,40 +81,48 @@ func (s *siblings) swap(owner types.UID, pod *corev1.Pod) *corev1.Pod {
 	return before
 }
 
-// intern lets strings that many pods have be one.
-func intern(pod *corev1.Pod) {
-	one(&pod.Namespace)
-	one(&pod.GenerateName)
-	one(&pod.Spec.NodeName)
-	one(&pod.Spec.ServiceAccountName)
-	one(&pod.Spec.DeprecatedServiceAccount)
-	one(&pod.Spec.SchedulerName)
-	one(&pod.Spec.RestartPolicy)
-	one(&pod.Spec.DNSPolicy)
-	one(&pod.Status.Phase)
-	one(&pod.Status.QOSClass)
-	one(&pod.Status.HostIP)
+// intern lets texts that many pods have be one. mu is held.
+func (s *siblings) intern(pod *corev1.Pod) {
+	one(s, &pod.Namespace)
+	one(s, &pod.GenerateName)
+	one(s, &pod.Spec.NodeName)
+	one(s, &pod.Spec.ServiceAccountName)
+	one(s, &pod.Spec.DeprecatedServiceAccount)
+	one(s, &pod.Spec.SchedulerName)
+	one(s, &pod.Spec.RestartPolicy)
+	one(s, &pod.Spec.DNSPolicy)
+	one(s, &pod.Status.Phase)
+	one(s, &pod.Status.QOSClass)
+	one(s, &pod.Status.HostIP)
 	for i := range pod.Status.HostIPs {
-		one(&pod.Status.HostIPs[i].IP)
+		one(s, &pod.Status.HostIPs[i].IP)
 	}
 	for i := range pod.Status.Conditions {
 		c := &pod.Status.Conditions[i]
-		one(&c.Type)
-		one(&c.Status)
-		one(&c.Reason)
+		one(s, &c.Type)
+		one(s, &c.Status)
+		one(s, &c.Reason)
 	}
 	for _, all := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range all {
-			one(&all[i].Name)
-			one(&all[i].Image)
-			one(&all[i].ImageID)
+			one(s, &all[i].Name)
+			one(s, &all[i].Image)
+			one(s, &all[i].ImageID)
 		}
 	}
 }
 
-// one makes s the string that all equal ones are.
-func one[S ~string](s *S) {
-	*s = S(unique.Make(string(*s)).Value())
+// one makes text the one that all equal ones are.
+func one[S ~string](s *siblings, text *S) {
+	known, ok := s.texts[string(*text)]
+	if !ok {
+		if len(s.texts) == mostTexts {
+			clear(s.texts)
+		}
+		known = strings.Clone(string(*text)) // not a part of what it was read from
+		s.texts[known] = known
+	}
+	*text = S(known)
 }
 
 // exact is the slice without room to grow: decoding doubles it as it goes.

@@ -77,6 +77,24 @@ func TestSiblingsShare(t *testing.T) {
 	runtime.KeepAlive(second)
 }
 
+func TestPodsWithoutAnOwnerShareInTheirNamespace(t *testing.T) {
+	t.Parallel()
+	f := Transform()
+	alone := func(namespace string, number int) *corev1.Pod {
+		p := pod("", number)
+		p.OwnerReferences, p.Namespace = nil, namespace
+		return transformed(t, f, p)
+	}
+	first, other, second := alone("shop", 1), alone("bank", 2), alone("shop", 3)
+	if &first.Spec.Tolerations[0] != &second.Spec.Tolerations[0] {
+		t.Error("equal lists are not shared")
+	}
+	if &first.Spec.Tolerations[0] == &other.Spec.Tolerations[0] {
+		t.Error("another namespace's list is shared")
+	}
+	runtime.KeepAlive(first)
+}
+
 func TestDifferentPodsStayThemselves(t *testing.T) {
 	t.Parallel()
 	f := Transform()

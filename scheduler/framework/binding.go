@@ -32,6 +32,26 @@ func (f *Framework) Unreserve(ctx context.Context, c *Cycle, node string) {
 	}
 }
 
+// PreBindPreFlight asks whether a PreBind plugin has something to do; Skip says none.
+func (f *Framework) PreBindPreFlight(ctx context.Context, c *Cycle, node string) *Status {
+	out := NewStatus(Skip)
+	for _, p := range f.preBind {
+		asked, ok := p.(PreBindPreFlight)
+		if !ok {
+			out = nil
+			continue
+		}
+		switch s := asked.PreBindPreFlight(ctx, c, node); {
+		case s.IsSkip():
+		case s.IsSuccess():
+			out = nil
+		default:
+			return AsStatus(fmt.Errorf("asking plugin %s for the work before binding: %w", p.Name(), s.Err()))
+		}
+	}
+	return out
+}
+
 // PreBind runs the PreBind plugins in order.
 func (f *Framework) PreBind(ctx context.Context, c *Cycle, node string) (status *Status) {
 	defer f.ran(ranPreBind, time.Now(), &status)

@@ -94,6 +94,13 @@ type PreBind interface {
 	PreBind(ctx context.Context, c *Cycle, node string) *Status
 }
 
+// PreBindPreFlight is asked before PreBind whether that has something to do: Skip says no. Without it PreBind always has
+// (KEP-5278).
+type PreBindPreFlight interface {
+	Plugin
+	PreBindPreFlight(ctx context.Context, c *Cycle, node string) *Status
+}
+
 // Bind writes the decision. Skip hands over to the next Bind plugin.
 type Bind interface {
 	Plugin

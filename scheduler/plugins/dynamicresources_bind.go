@@ -102,6 +102,14 @@ func (p *DynamicResources) unreserveSpecial(ctx context.Context, state *podDevic
 	}
 }
 
+// PreBindPreFlight implements framework.PreBindPreFlight.
+func (p *DynamicResources) PreBindPreFlight(_ context.Context, c *framework.Cycle, _ string) *framework.Status {
+	if state := p.state(c); state == nil || len(state.claims) == 0 {
+		return framework.NewStatus(framework.Skip)
+	}
+	return nil
+}
+
 // PreBind writes the allocations and that the pod uses the claims, then waits for devices that have to be made ready for
 // the node first (KEP-5007).
 func (p *DynamicResources) PreBind(ctx context.Context, c *framework.Cycle, node string) *framework.Status {

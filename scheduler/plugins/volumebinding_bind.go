@@ -90,6 +90,14 @@ func provisions(class *storagev1.StorageClass, node *corev1.Node) bool {
 	return err == nil && match
 }
 
+// PreBindPreFlight implements framework.PreBindPreFlight.
+func (p *VolumeBinding) PreBindPreFlight(_ context.Context, c *framework.Cycle, _ string) *framework.Status {
+	if v := framework.State[*podVolumes](c, p.Name()); v == nil || v.plan == nil {
+		return framework.NewStatus(framework.Skip)
+	}
+	return nil
+}
+
 // PreBind ties the chosen volumes to the claims, tells the provisioner the node for the others, and waits until all
 // claims are bound.
 func (p *VolumeBinding) PreBind(ctx context.Context, c *framework.Cycle, node string) *framework.Status {

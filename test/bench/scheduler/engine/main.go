@@ -1,5 +1,5 @@
 // The program engine runs skiff's scheduler in a process of its own, as kube-scheduler is one, so that both can be
-// measured against the same API server. Its memory is managed as the server's is:
+// measured against the same API server. Go manages its memory as it does kube-scheduler's:
 //
 //	engine KUBECONFIG [PROFILES]
 //
@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"skiff/internal/memory"
 	"skiff/internal/slim"
 	"skiff/scheduler"
 	"skiff/test/bench/profile"
@@ -28,7 +27,6 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	memory.Start()
 	if err := run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -65,7 +63,6 @@ func run(ctx context.Context) error {
 	}
 	factory.StartWithContext(ctx)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return memory.Settle(ctx) })
 	group.Go(func() error { return engine.Run(ctx) })
 	return group.Wait()
 }
