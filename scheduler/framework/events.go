@@ -20,6 +20,7 @@ const (
 	UpdateNodeTaint
 	UpdateNodeCondition
 	UpdateNodeAnnotation
+	UpdateNodeDeclaredFeature
 	UpdatePodLabel
 	UpdatePodScaleDown
 	UpdatePodToleration
@@ -31,7 +32,7 @@ const (
 
 	// Update is any update.
 	Update = UpdateNodeAllocatable | UpdateNodeLabel | UpdateNodeTaint | UpdateNodeCondition | UpdateNodeAnnotation |
-		UpdatePodLabel | UpdatePodScaleDown | UpdatePodToleration | UpdatePodSchedulingGatesEliminated |
+		UpdateNodeDeclaredFeature | UpdatePodLabel | UpdatePodScaleDown | UpdatePodToleration | UpdatePodSchedulingGatesEliminated |
 		UpdatePodGeneratedResourceClaim | UpdateOther
 	// All is any change.
 	All = Add | Delete | Update
@@ -111,6 +112,9 @@ func NodeChange(before, after *corev1.Node) ActionType {
 	}
 	if !equalStrings(before.Annotations, after.Annotations) {
 		action |= UpdateNodeAnnotation
+	}
+	if !slices.Equal(before.Status.DeclaredFeatures, after.Status.DeclaredFeatures) {
+		action |= UpdateNodeDeclaredFeature
 	}
 	return action
 }

@@ -35,6 +35,33 @@ func TestTaintHints(t *testing.T) {
 	})
 }
 
+func TestDeclaredFeatureHints(t *testing.T) {
+	const feature = "RestartAllContainersOnContainerExits"
+	pod := makePod("p", restartsAll)
+	redeclared := func(before, after *corev1.Node) framework.Change {
+		return changed(framework.Node, framework.NodeChange(before, after), before, after)
+	}
+	checkHints(t, "NodeDeclaredFeatures", []hintCase{
+		{"node comes", pod, added(framework.Node, makeNode("a")), true},
+		{"node declares", pod, redeclared(makeNode("a"), makeNode("a", declares(feature))), true},
+		{"another change of a node", pod, redeclared(makeNode("a", declares(feature)), makeNode("a", declares(feature), cordoned)), false},
+		{"pod needs it no more", pod, changed(framework.TargetPod, framework.UpdateOther, info(t, pod), info(t, makePod("p"))), true},
+		{"another change of the pod", pod, changed(framework.TargetPod, framework.UpdatePodLabel, info(t, pod), info(t, makePod("p", restartsAll))), false},
+	})
+}
+
+// declares makes a node declare a feature.
+func declares(feature string) func(*corev1.Node) {
+	return func(n *corev1.Node) { n.Status.DeclaredFeatures = append(n.Status.DeclaredFeatures, feature) }
+}
+
+// restartsAll makes a pod need a node that can restart all its containers.
+func restartsAll(p *corev1.Pod) {
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "all", RestartPolicyRules: []corev1.ContainerRestartRule{
+		{Action: corev1.ContainerRestartRuleActionRestartAllContainers},
+	}})
+}
+
 func TestTolerationHint(t *testing.T) {
 	w := newWorld(t, nil)
 	before := makePod("p")

@@ -52,6 +52,7 @@ func Default(d Deps) []framework.Enabled {
 		{Plugin: NewBalancedAllocation(nil), Weight: 1},
 		{Plugin: ImageLocality{}, Weight: 1},
 		{Plugin: NewDefaultBinder(d)},
+		{Plugin: NewNodeDeclaredFeatures()},
 	}
 }
 

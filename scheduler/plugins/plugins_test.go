@@ -352,6 +352,8 @@ func TestFilters(t *testing.T) {
 	}{
 		{"no demands", []*corev1.Node{a, b}, nil, makePod("p"), map[string]string{"a": fits, "b": fits}},
 		{"node name", []*corev1.Node{a, b}, nil, makePod("p", at("a")), map[string]string{"a": fits, "b": "UU: node(s) didn't match the requested node name"}},
+		{"features that only one declares", []*corev1.Node{makeNode("a"), makeNode("b", declares("RestartAllContainersOnContainerExits"))}, nil,
+			makePod("p", restartsAll), map[string]string{"a": "UU: node(s) didn't match Pod's required features", "b": fits}},
 		{"cordoned", []*corev1.Node{makeNode("a", cordoned)}, nil, makePod("p"), map[string]string{"a": "UU: node(s) were unschedulable"}},
 		{"cordoned, tolerated", []*corev1.Node{makeNode("a", cordoned)}, nil, makePod("p", tolerate(corev1.TaintNodeUnschedulable, corev1.TolerationOpExists, "")), map[string]string{"a": fits}},
 		{"taints", []*corev1.Node{
