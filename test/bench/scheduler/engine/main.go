@@ -1,5 +1,6 @@
 // The program engine runs skiff's scheduler in a process of its own, as kube-scheduler is one, so that both can be
-// measured against the same API server. Go manages its memory as it does kube-scheduler's:
+// measured against the same API server. Go collects its garbage as it does kube-scheduler's; what only the start needed is
+// given back, as in skiff:
 //
 //	engine KUBECONFIG [PROFILES]
 //
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"skiff/internal/memory"
 	"skiff/internal/slim"
 	"skiff/scheduler"
 	"skiff/test/bench/profile"
@@ -61,8 +63,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := os.Setenv("GOGC", "100"); err != nil { // so that nothing else paces
+		return fmt.Errorf("choosing the collector's pace: %w", err)
+	}
 	factory.StartWithContext(ctx)
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return memory.Settle(ctx) })
 	group.Go(func() error { return engine.Run(ctx) })
 	return group.Wait()
 }
