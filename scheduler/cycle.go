@@ -224,22 +224,29 @@ func named(snapshot *framework.Snapshot, names sets.Set[string]) []*framework.No
 	return nodes
 }
 
-// filter tries the nodes from where the last search stopped until enough fit. Rejections are noted of all nodes tried.
+// filter tries the nodes from where the last search stopped until enough fit. If none does, or extenders may turn down
+// those that do, the rejections are noted.
 func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, diagnosis *framework.Diagnosis) ([]*framework.NodeInfo, error) {
 	if len(nodes) == 0 {
 		return nil, nil
 	}
+	all := a.cycle.Snapshot.Nodes()
+	whole := &nodes[0] == &all[0] && len(nodes) == len(all)
+	var known *verdicts
+	if whole {
+		known = s.remembered.find(a)
+	}
 	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
 	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
 	s.statuses = s.statuses[:0]
-	tried := 0
+	tried, judged := 0, 0
 	defer func() {
 		// Also after an error, or else the next search would start before the same node.
-		s.nextNode = (s.nextNode + tried) % len(a.cycle.Snapshot.Nodes())
+		s.nextNode = (s.nextNode + tried) % len(all)
 		a.profile.Filtered(ctx, a.cycle, began, first, s.statuses)
 	}()
 	for tried < len(nodes) && len(found) < enough {
-		s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)))
+		judged += s.tryNodes(ctx, a, nodes, min(len(nodes)-tried, max(enough-len(found), smallestBatch)), known)
 		for tried < len(s.statuses) && len(found) < enough {
 			node, status := nodes[(s.nextNode+tried)%len(nodes)], s.statuses[tried]
 			tried++
@@ -248,8 +255,19 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 				found = append(found, node)
 			case status.Code() == framework.Error:
 				return nil, fmt.Errorf("filtering node %s: %w", node.Name(), status.Err())
-			default:
-				diagnosis.Nodes.Set(node.Name(), status)
+			}
+		}
+	}
+	switch {
+	case len(found) == 0 && whole:
+		s.byPosition(a, diagnosis)
+		if judged > 0 {
+			s.remembered.keep(a, known, nodes, s.positioned, s.promised)
+		}
+	case len(found) == 0 || len(s.extenders) > 0:
+		for i, status := range s.statuses[:tried] {
+			if !status.IsSuccess() {
+				diagnosis.Nodes.Set(nodes[(s.nextNode+i)%len(nodes)].Name(), status)
 				diagnosis.AddPlugin(status)
 			}
 		}
@@ -257,15 +275,46 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	return found, nil
 }
 
+// byPosition notes the rejections of all nodes of the snapshot.
+func (s *Scheduler) byPosition(a *attempt, diagnosis *framework.Diagnosis) {
+	start := len(s.statuses) - s.nextNode%len(s.statuses)
+	s.positioned = append(append(s.positioned[:0], s.statuses[start:]...), s.statuses[:start]...)
+	var last *framework.Status
+	for _, status := range s.positioned {
+		if status != last {
+			diagnosis.AddPlugin(status)
+			last = status
+		}
+	}
+	diagnosis.Nodes.SetAll(a.cycle.Snapshot, s.positioned)
+}
+
+// promised reports whether the node was promised to pods, which filters count as if they were there.
+func (s *Scheduler) promised(node *framework.NodeInfo) bool {
+	return !s.nominator.Empty() && len(s.nominator.NominatedPods(node.Name())) > 0
+}
+
 // tryNodes filters a batch of nodes side by side, those that come after the ones with a status, and adds their statuses.
-func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, batch int) {
+// What is known of a node needs no filter; it answers how many needed one.
+func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, batch int, known *verdicts) int {
 	tried := len(s.statuses)
 	s.statuses = slices.Grow(s.statuses, batch)[:tried+batch]
-	a.cycle.Parallel(batch, func(from, to int) {
-		for i := tried + from; i < tried+to; i++ {
+	s.open = s.open[:0]
+	for i := tried; i < tried+batch; i++ {
+		position := (s.nextNode + i) % len(nodes)
+		if s.statuses[i] = known.of(position, nodes[position]); s.statuses[i] == nil || s.promised(nodes[position]) {
+			s.open = append(s.open, i)
+		}
+	}
+	if len(s.open) == 0 {
+		return 0
+	}
+	a.cycle.Parallel(len(s.open), func(from, to int) {
+		for _, i := range s.open[from:to] {
 			s.statuses[i] = a.profile.FilterWithNominated(ctx, a.cycle, nodes[(s.nextNode+i)%len(nodes)])
 		}
 	})
+	return len(s.open)
 }
 
 // enough is how many fitting nodes end the search: one when nothing would choose among more.

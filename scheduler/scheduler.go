@@ -50,8 +50,11 @@ type Scheduler struct {
 	synced     []toolscache.DoneChecker
 	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
 	nextNode int
-	// statuses is room for what filters say, used anew for every search. The loop's own.
-	statuses []*framework.Status
+	// statuses is room for what filters say in the order of a search, positioned for the same by position of the node, and
+	// open for the indexes that aren't known before; used anew for every search. The loop's own.
+	statuses, positioned []*framework.Status
+	open                 []int
+	remembered           memory
 }
 
 // New wires a scheduler and registers its informers; it starts nothing.

@@ -52,6 +52,13 @@ type Filter interface {
 	Filter(ctx context.Context, c *Cycle, node *NodeInfo) *Status
 }
 
+// LocalFilter is a filter that, for some pods, looks at nothing but the node and what PodInfo.Demands tells of the pod. What
+// it says of the node then holds for all pods of equal demands as long as the node stays as it is.
+type LocalFilter interface {
+	Filter
+	FilterIsLocal(pod *PodInfo) bool
+}
+
 // PostFilter runs when no node fits, to make one fit later.
 type PostFilter interface {
 	Plugin

@@ -8,10 +8,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// NodeStatuses says for every node why the pod doesn't fit; nodes not set share one status.
+// NodeStatuses says for every node why the pod doesn't fit; nodes not set share one status. Most searches find a node soon
+// and set few; one that finds none sets all nodes of its snapshot, by their position.
 type NodeStatuses struct {
-	byNode map[string]*Status
-	absent *Status
+	byNode   map[string]*Status
+	snapshot *Snapshot
+	all      []*Status // by position in snapshot.Nodes
+	absent   *Status
 }
 
 // NewNodeStatuses starts with no node set and the rest unresolvable.
@@ -20,21 +23,67 @@ func NewNodeStatuses() *NodeStatuses {
 }
 
 // Set keeps a node's status.
-func (s *NodeStatuses) Set(node string, status *Status) { s.byNode[node] = status }
+func (s *NodeStatuses) Set(node string, status *Status) {
+	if at, ok := s.position(node); ok {
+		s.all[at] = status
+		return
+	}
+	s.byNode[node] = status
+}
+
+// SetAll keeps the statuses of all nodes of a snapshot, by their position. Both are used, and not copied, as long as this
+// scheduling cycle lasts.
+func (s *NodeStatuses) SetAll(snapshot *Snapshot, statuses []*Status) {
+	s.snapshot, s.all = snapshot, statuses
+	clear(s.byNode)
+}
+
+func (s *NodeStatuses) position(node string) (int, bool) {
+	if s.all == nil {
+		return 0, false
+	}
+	return s.snapshot.Position(node)
+}
 
 // SetAbsent keeps the status of all nodes not set.
 func (s *NodeStatuses) SetAbsent(status *Status) { s.absent = status }
 
 // Get answers a node's status.
 func (s *NodeStatuses) Get(node string) *Status {
+	if at, ok := s.position(node); ok {
+		return s.all[at]
+	}
 	if status, ok := s.byNode[node]; ok {
 		return status
 	}
 	return s.absent
 }
 
+// At answers the status of the node at a position of the snapshot.
+func (s *NodeStatuses) At(snapshot *Snapshot, position int) *Status {
+	if s.all != nil {
+		return s.all[position]
+	}
+	return s.Get(snapshot.Nodes()[position].Name())
+}
+
 // Len counts the nodes set.
-func (s *NodeStatuses) Len() int { return len(s.byNode) }
+func (s *NodeStatuses) Len() int { return len(s.byNode) + len(s.all) }
+
+// each answers the statuses of the nodes set, with how many have each.
+func (s *NodeStatuses) each() map[*Status]int {
+	counts := map[*Status]int{}
+	for _, status := range s.byNode {
+		counts[status]++
+	}
+	for i := 0; i < len(s.all); { // neighbours often share one
+		from := i
+		for i++; i < len(s.all) && s.all[i] == s.all[from]; i++ {
+		}
+		counts[s.all[from]] += i - from
+	}
+	return counts
+}
 
 // Diagnosis explains why a pod found no node.
 type Diagnosis struct {
@@ -84,9 +133,9 @@ func (f *FitError) Error() string {
 
 func (f *FitError) histogram() []string {
 	counts := map[string]int{}
-	for _, status := range f.Diagnosis.Nodes.byNode {
+	for status, nodes := range f.Diagnosis.Nodes.each() {
 		for _, reason := range status.Reasons() {
-			counts[reason]++
+			counts[reason] += nodes
 		}
 	}
 	if rest := f.NumAllNodes - f.Diagnosis.Nodes.Len(); rest > 0 {

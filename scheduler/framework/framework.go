@@ -28,6 +28,8 @@ type Framework struct {
 	enqueue   []PreEnqueue
 	pre       []preFilter
 	filters   []Filter
+	// localFilters are the filters that may be local, nil for others.
+	localFilters []LocalFilter
 	// filterCounts count the calls of filters.
 	filterCounts []func(calls int)
 	postFilt     []PostFilter
@@ -146,6 +148,16 @@ func (f *Framework) Filter(ctx context.Context, c *Cycle, node *NodeInfo) *Statu
 		}
 	}
 	return nil
+}
+
+// FiltersLocally reports whether all filters that look at nodes in this cycle are local.
+func (f *Framework) FiltersLocally(c *Cycle) bool {
+	for i, p := range f.localFilters {
+		if c.noFilter&(1<<i) == 0 && (p == nil || !p.FilterIsLocal(c.Pod)) {
+			return false
+		}
+	}
+	return true
 }
 
 // FilterWithNominated asks the filters twice when pods of at least the same priority were promised the node: once as if

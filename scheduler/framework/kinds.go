@@ -2,6 +2,7 @@ package framework
 
 import (
 	"cmp"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"unique"
@@ -52,6 +53,34 @@ func kindOf(pod *corev1.Pod) unique.Handle[string] {
 	return unique.Make(string(key))
 }
 
+// Demands is what local filters know of a pod: its requests, host ports, node selector, node affinity, tolerations and the
+// node that it names. Pods of one ReplicaSet have the same. Extended resources are left out: they aren't judged locally.
+func (p *PodInfo) Demands() string {
+	spec, r := &p.Pod.Spec, &p.Requests
+	key := make([]byte, 0, 256)
+	for _, n := range []int64{r.MilliCPU, r.Memory, r.EphemeralStorage, int64(len(p.Ports)), int64(len(spec.NodeSelector))} {
+		key = binary.AppendVarint(key, n)
+	}
+	key = appendText(key, spec.NodeName)
+	for _, port := range p.Ports {
+		key = binary.AppendVarint(appendText(appendText(key, port.IP), string(port.Protocol)), int64(port.Port))
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
+		key = appendText(appendText(key, name), spec.NodeSelector[name])
+	}
+	if a := spec.Affinity; a != nil {
+		key = appendEncoded(key, a.NodeAffinity != nil, a.NodeAffinity)
+	}
+	for i := range spec.Tolerations {
+		key = appendEncoded(key, true, &spec.Tolerations[i])
+	}
+	return string(key)
+}
+
+func appendText[T string | []byte](key []byte, text T) []byte {
+	return append(binary.AppendUvarint(key, uint64(len(text))), text...)
+}
+
 // appendEncoded: the encoding sorts maps, so that equal terms are equal bytes. Encoding into memory fails for no term.
 func appendEncoded(key []byte, set bool, terms interface{ Marshal() ([]byte, error) }) []byte {
 	key = append(key, 2)
@@ -62,7 +91,7 @@ func appendEncoded(key []byte, set bool, terms interface{ Marshal() ([]byte, err
 	if err != nil {
 		return key
 	}
-	return append(key, encoded...)
+	return appendText(key, encoded)
 }
 
 // podKinds indexes the pods of a snapshot by kind.

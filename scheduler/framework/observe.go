@@ -82,16 +82,21 @@ func (f *Framework) Filtered(ctx context.Context, c *Cycle, began time.Time, fir
 	}
 	took, code := time.Since(began), Success
 	calls, rejected := 0, make([]int, len(f.filters))
+	var last *Status
+	by := -1
 	for _, s := range statuses {
 		calls++
 		if s.IsSuccess() {
 			continue
 		}
-		if s.Code() == Error {
-			code = Error
+		if s != last { // neighbours often share one
+			last, by = s, indexOf(f.filters, s.Plugin())
+			if s.Code() == Error {
+				code = Error
+			}
 		}
-		if k := indexOf(f.filters, s.Plugin()); k >= 0 {
-			rejected[k]++
+		if by >= 0 {
+			rejected[by]++
 		}
 	}
 	f.observer.Ran(f.name, ranFilter, code, took)

@@ -135,6 +135,8 @@ func (f *Framework) addFiltering(plugins map[Point][]Enabled) {
 	f.filters = at[Filter](plugins[PointFilter])
 	for _, q := range f.filters {
 		f.filterCounts = append(f.filterCounts, f.counter(q, ranFilter))
+		local, _ := q.(LocalFilter)
+		f.localFilters = append(f.localFilters, local)
 	}
 	f.postFilt = at[PostFilter](plugins[PointPostFilter])
 	for _, q := range at[PreFilter](plugins[PointPreFilter]) {

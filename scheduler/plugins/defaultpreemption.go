@@ -206,8 +206,8 @@ type candidate struct {
 // no budget. The error joins those of nodes that could not be tried.
 func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, statuses *framework.NodeStatuses, budgets []*policyv1.PodDisruptionBudget) ([]candidate, *framework.NodeStatuses, error) {
 	var nodes []*framework.NodeInfo
-	for _, node := range c.Snapshot.Nodes() {
-		if statuses.Get(node.Name()).Code() == framework.Unschedulable {
+	for i, node := range c.Snapshot.Nodes() {
+		if statuses.At(c.Snapshot, i).Code() == framework.Unschedulable {
 			nodes = append(nodes, node)
 		}
 	}
@@ -222,7 +222,7 @@ func (p *DefaultPreemption) candidates(ctx context.Context, c *framework.Cycle, 
 	offset := rand.IntN(len(nodes))
 	for i := range nodes {
 		node := nodes[(offset+i)%len(nodes)]
-		victims, violations, s := p.selectVictims(ctx, c.Clone(), node, budgets)
+		victims, violations, s := p.selectVictims(ctx, c, node, budgets)
 		if s.IsSuccess() && len(victims) == 0 {
 			// The filters take the node as it is: an extender turned it down, which evicting nobody doesn't change.
 			s = framework.AsStatus(fmt.Errorf("expected at least one victim pod on node %q", node.Name()))
@@ -254,6 +254,7 @@ func (p *DefaultPreemption) selectVictims(ctx context.Context, c *framework.Cycl
 	if len(lower) == 0 {
 		return nil, 0, p.noVictims
 	}
+	c = c.Clone()
 	for _, other := range lower {
 		node = node.WithoutPod(other.Pod.UID)
 		if s := c.Filters.RemovePod(ctx, c, other, node); !s.IsSuccess() {

@@ -162,6 +162,9 @@ func (NodeAffinity) NormalizeScore(_ context.Context, _ *framework.Cycle, scores
 	return nil
 }
 
+// FilterIsLocal implements framework.LocalFilter.
+func (NodeAffinity) FilterIsLocal(*framework.PodInfo) bool { return true }
+
 // EventsToRegister waits for nodes that match and didn't before.
 func (p NodeAffinity) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{

@@ -33,6 +33,9 @@ func (p NodeName) Filter(_ context.Context, c *framework.Cycle, node *framework.
 	return nil
 }
 
+// FilterIsLocal implements framework.LocalFilter.
+func (NodeName) FilterIsLocal(*framework.PodInfo) bool { return true }
+
 // EventsToRegister waits for nodes.
 func (NodeName) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{on(framework.Node, framework.Add, nil)}

@@ -46,6 +46,9 @@ func portsConflict(want, taken []framework.HostPort) bool {
 	return false
 }
 
+// FilterIsLocal implements framework.LocalFilter.
+func (NodePorts) FilterIsLocal(*framework.PodInfo) bool { return true }
+
 // EventsToRegister waits for pods that held such a port to go, and for nodes.
 func (NodePorts) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{

@@ -3,6 +3,7 @@ package plugins
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,33 @@ type NodeResourcesFit struct {
 	devices                *Devices
 	ignored, ignoredGroups sets.Set[string]
 	strategy               scoringStrategy
+	lacking                *lackings
+}
+
+// lackings are the rejections for lack of what every node has, by which of them it lacks: they are given again and again.
+type lackings [1 << (len(lackReasons) + 1)]*framework.Status
+
+// lackReasons say what a node has too little of; the bit after theirs says that it has too little at all.
+var lackReasons = [...]string{"Too many pods", "Insufficient cpu", "Insufficient memory", "Insufficient ephemeral-storage"}
+
+const unresolvable = 1 << len(lackReasons)
+
+func newLackings(plugin string) *lackings {
+	var l lackings
+	for lacks := range l {
+		var reasons []string
+		for i, reason := range lackReasons {
+			if lacks&(1<<i) != 0 {
+				reasons = append(reasons, reason)
+			}
+		}
+		code := framework.Unschedulable
+		if lacks&unresolvable != 0 {
+			code = framework.UnschedulableAndUnresolvable
+		}
+		l[lacks] = framework.NewStatus(code, reasons...).WithPlugin(plugin)
+	}
+	return &l
 }
 
 // NewNodeResourcesFit makes the plugin; nil arguments prefer the node with the most CPU and memory left.
@@ -30,7 +58,7 @@ func NewNodeResourcesFit(d Deps, args *schedv1.NodeResourcesFitArgs) NodeResourc
 	return NodeResourcesFit{
 		devices: d.Devices,
 		ignored: sets.New(args.IgnoredResources...), ignoredGroups: sets.New(args.IgnoredResourceGroups...),
-		strategy: newScoringStrategy(args.ScoringStrategy),
+		strategy: newScoringStrategy(args.ScoringStrategy), lacking: newLackings("NodeResourcesFit"),
 	}
 }
 
@@ -39,36 +67,45 @@ func (NodeResourcesFit) Name() string { return "NodeResourcesFit" }
 
 // Filter names everything the node lacks. A request above the node's whole capacity can't be helped by preemption.
 func (p NodeResourcesFit) Filter(_ context.Context, c *framework.Cycle, node *framework.NodeInfo) *framework.Status {
-	reasons, unresolvable := p.insufficient(c.Pod.Requests, node)
-	if len(reasons) == 0 {
+	lacks, extended := p.insufficient(c.Pod.Requests, node)
+	switch {
+	case len(extended) > 0:
+		status := p.lacking[lacks]
+		return framework.NewStatus(status.Code(), append(slices.Clone(status.Reasons()), extended...)...).WithPlugin(p.Name())
+	case lacks == 0:
 		return nil
 	}
-	code := framework.Unschedulable
-	if unresolvable {
-		code = framework.UnschedulableAndUnresolvable
-	}
-	return framework.NewStatus(code, reasons...).WithPlugin(p.Name())
+	return p.lacking[lacks]
 }
 
-func (p NodeResourcesFit) insufficient(want framework.Resource, node *framework.NodeInfo) (reasons []string, unresolvable bool) {
+// FilterIsLocal implements framework.LocalFilter. Devices may stand in for extended resources, which no node tells.
+func (NodeResourcesFit) FilterIsLocal(pod *framework.PodInfo) bool {
+	return len(pod.Requests.Scalar) == 0
+}
+
+// insufficient answers which of lackReasons hold, and those for extended resources.
+func (p NodeResourcesFit) insufficient(want framework.Resource, node *framework.NodeInfo) (lacks int, extended []string) {
 	if len(node.Pods)+1 > node.Allocatable.AllowedPods {
-		reasons = append(reasons, "Too many pods")
+		lacks |= 1
 	}
-	lacks := func(request, allocatable, used int64, reason string) {
+	check := func(request, allocatable, used int64, bit int) {
 		if request > 0 && request > allocatable-used {
-			reasons = append(reasons, reason)
-			unresolvable = unresolvable || request > allocatable
+			lacks |= bit
+			if request > allocatable {
+				lacks |= unresolvable
+			}
 		}
 	}
-	lacks(want.MilliCPU, node.Allocatable.MilliCPU, node.Requested.MilliCPU, "Insufficient cpu")
-	lacks(want.Memory, node.Allocatable.Memory, node.Requested.Memory, "Insufficient memory")
-	lacks(want.EphemeralStorage, node.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage, "Insufficient ephemeral-storage")
+	check(want.MilliCPU, node.Allocatable.MilliCPU, node.Requested.MilliCPU, 1<<1)
+	check(want.Memory, node.Allocatable.Memory, node.Requested.Memory, 1<<2)
+	check(want.EphemeralStorage, node.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage, 1<<3)
 	for name, request := range want.Scalar {
 		if request > node.Allocatable.Scalar[name]-node.Requested.Scalar[name] && !p.ignores(name) && !p.byDevices(name, node) {
-			lacks(request, node.Allocatable.Scalar[name], node.Requested.Scalar[name], fmt.Sprintf("Insufficient %s", name))
+			check(request, node.Allocatable.Scalar[name], node.Requested.Scalar[name], 0)
+			extended = append(extended, fmt.Sprintf("Insufficient %s", name))
 		}
 	}
-	return reasons, unresolvable
+	return lacks, extended
 }
 
 // ignores reports an extended resource that something else looks after; a group is what stands before its slash.
@@ -115,7 +152,7 @@ func (p NodeResourcesFit) nodeHasMore(pod *framework.PodInfo, change framework.C
 	}
 	empty := &framework.NodeInfo{}
 	now := empty.WithNode(after)
-	if reasons, _ := p.insufficient(pod.Requests, now); len(reasons) > 0 {
+	if lacks, extended := p.insufficient(pod.Requests, now); lacks != 0 || len(extended) > 0 {
 		return framework.QueueSkip
 	}
 	before, ok := change.Old.(*corev1.Node)

@@ -32,6 +32,9 @@ func toleratesCordon(log klog.Logger, pod *corev1.Pod) bool {
 	return tolerated(log, pod.Spec.Tolerations, &corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
 }
 
+// FilterIsLocal implements framework.LocalFilter.
+func (NodeUnschedulable) FilterIsLocal(*framework.PodInfo) bool { return true }
+
 // EventsToRegister waits for nodes that come or are no longer cordoned, and for the pod to tolerate the cordon.
 func (NodeUnschedulable) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{

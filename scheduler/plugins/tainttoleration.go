@@ -101,6 +101,9 @@ func (TaintToleration) NormalizeScore(_ context.Context, _ *framework.Cycle, sco
 	return nil
 }
 
+// FilterIsLocal implements framework.LocalFilter.
+func (TaintToleration) FilterIsLocal(*framework.PodInfo) bool { return true }
+
 // EventsToRegister waits for nodes whose taints the pod tolerates, and didn't before, and for new tolerations.
 func (TaintToleration) EventsToRegister() []framework.ClusterEventWithHint {
 	return []framework.ClusterEventWithHint{

@@ -57,6 +57,9 @@ func (n *Nominator) Remove(uid types.UID) {
 	n.remove(uid)
 }
 
+// Empty reports whether no pod was promised a node.
+func (n *Nominator) Empty() bool { return n.count.Load() == 0 }
+
 // NominatedPods lists the pods promised the node. Not to be changed.
 func (n *Nominator) NominatedPods(node string) []*framework.PodInfo {
 	if n.count.Load() == 0 {
