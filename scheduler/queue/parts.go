@@ -27,7 +27,7 @@ func (q *Queue) enter(p *Pod, to part, event string) {
 		q.wake.Signal()
 		q.rearm()
 	case unschedulable:
-		q.unschedulable[p.Info.Pod.UID] = p
+		q.unschedulable.add(p)
 	}
 	name := to.String()
 	if p.GatedBy != "" {
@@ -43,7 +43,7 @@ func (q *Queue) leave(p *Pod) {
 	case backoff:
 		q.backoffPart(p).remove(p)
 	case unschedulable:
-		delete(q.unschedulable, p.Info.Pod.UID)
+		q.unschedulable.remove(p)
 	}
 	p.where = nowhere
 }
@@ -99,7 +99,11 @@ func (q *Queue) reconsiderIfHelped(p *Pod, change framework.Change) {
 		return
 	}
 	if s := q.policy.PreEnqueue(p.Info); !s.IsSuccess() {
-		p.GatedBy = s.Plugin()
+		if p.GatedBy != s.Plugin() {
+			q.unschedulable.remove(p)
+			p.GatedBy = s.Plugin()
+			q.unschedulable.add(p)
+		}
 		return
 	}
 	q.requeue(p, false, change.Event.Label)
@@ -140,23 +144,6 @@ func (q *Queue) hint(plugin string, hint framework.HintFunc, p *Pod, change fram
 	answer := hint(p.Info, change)
 	q.cfg.Hinted(plugin, change.Event.Label, answer, time.Since(began))
 	return answer
-}
-
-// awaited reports whether any plugin at all cares about such a change.
-func (q *Queue) awaited(change framework.Change) bool {
-	if change.Event.Resource == framework.WildCard {
-		return true
-	}
-	for _, plugins := range q.events {
-		for _, registered := range plugins {
-			for _, r := range registered {
-				if r.Event.Matches(change.Event) {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // Run moves pods out of backoff when their time has come and, every 30 seconds, those that have been unschedulable for
@@ -207,10 +194,12 @@ func (q *Queue) flushBackoff() time.Duration {
 func (q *Queue) flushUnschedulable() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, p := range q.unschedulable {
-		if p.GatedBy == "" && time.Since(p.Enqueued) > q.cfg.UnschedulableFlush {
-			p.Flushed = true
-			q.enter(p, active, "UnschedulableTimeout")
+	for _, of := range q.unschedulable {
+		for _, p := range of.pods {
+			if !of.gated && time.Since(p.Enqueued) > q.cfg.UnschedulableFlush {
+				p.Flushed = true
+				q.enter(p, active, "UnschedulableTimeout")
+			}
 		}
 	}
 }

@@ -66,6 +66,7 @@ type Pod struct {
 
 	where   part
 	index   int
+	group   string // while it is unschedulable
 	readyAt time.Time
 }
 
@@ -94,7 +95,7 @@ type Queue struct {
 	active        podHeap
 	backoff       podHeap
 	errors        podHeap
-	unschedulable map[types.UID]*Pod
+	unschedulable groups
 	inFlight      inFlight
 }
 
@@ -108,7 +109,7 @@ func New(cfg Config, policy Policy) *Queue {
 	}
 	q := &Queue{
 		cfg: cfg, policy: policy, events: policy.Events(), timer: make(chan struct{}, 1),
-		pods: map[types.UID]*Pod{}, unschedulable: map[types.UID]*Pod{},
+		pods: map[types.UID]*Pod{}, unschedulable: groups{},
 		inFlight: inFlight{flights: map[types.UID]*flight{}},
 	}
 	q.wake = sync.NewCond(&q.mu)
@@ -268,14 +269,16 @@ func (q *Queue) Move(change framework.Change) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inFlight.record(change)
-	if !q.awaited(change) {
-		return
-	}
-	for _, p := range q.unschedulable {
-		if p.GatedBy != "" {
-			q.reconsiderIfHelped(p, change)
-		} else {
-			q.requeueIfHelped(p, change)
+	for _, of := range q.unschedulable {
+		if !q.concerns(of, change) {
+			continue
+		}
+		for _, p := range of.pods {
+			if of.gated {
+				q.reconsiderIfHelped(p, change)
+			} else {
+				q.requeueIfHelped(p, change)
+			}
 		}
 	}
 }
@@ -308,14 +311,16 @@ func (q *Queue) Pending() map[string][]*corev1.Pod {
 func (q *Queue) Counts() map[string]int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	gated := 0
-	for _, p := range q.unschedulable {
-		if p.GatedBy != "" {
-			gated++
+	gated, others := 0, 0
+	for _, of := range q.unschedulable {
+		if of.gated {
+			gated += len(of.pods)
+		} else {
+			others += len(of.pods)
 		}
 	}
 	return map[string]int{
 		"active": len(q.active.pods), "backoff": len(q.backoff.pods) + len(q.errors.pods),
-		"unschedulable": len(q.unschedulable) - gated, "gated": gated,
+		"unschedulable": others, "gated": gated,
 	}
 }

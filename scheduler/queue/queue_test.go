@@ -340,3 +340,43 @@ func TestGatedPodsHearWhatTheirPluginWaitsFor(t *testing.T) {
 	q.Move(awaited)
 	counts(t, q, 1, 0, 0, 0)
 }
+
+// gates shut out by one plugin after the other; each waits for changes of nodes of its own kind.
+type gates struct {
+	policy
+	by *string
+}
+
+func (g gates) PreEnqueue(*framework.PodInfo) *framework.Status {
+	if *g.by != "" {
+		return framework.NewStatus(framework.UnschedulableAndUnresolvable, "shut").WithPlugin(*g.by)
+	}
+	return nil
+}
+
+func (g gates) Events() map[string]map[string][]framework.ClusterEventWithHint {
+	events := g.policy.Events()
+	for plugin, action := range map[string]framework.ActionType{"Door": framework.UpdateNodeLabel, "Window": framework.UpdateNodeTaint} {
+		events[""][plugin] = []framework.ClusterEventWithHint{{Event: framework.ClusterEvent{Resource: framework.Node, Action: action}}}
+	}
+	return events
+}
+
+// TestGatedByAnother: a pod that another plugin keeps out now hears what that one waits for.
+func TestGatedByAnother(t *testing.T) {
+	by := "Door"
+	q := queue.New(queue.Config{}, gates{by: &by})
+	q.Add(info("a", 0))
+	q.Add(info("b", 0))
+	move := func(action framework.ActionType) {
+		q.Move(framework.Change{Event: framework.ClusterEvent{Resource: framework.Node, Action: action}})
+	}
+	by = "Window"
+	move(framework.UpdateNodeLabel)
+	counts(t, q, 0, 0, 0, 2)
+	by = ""
+	move(framework.UpdateNodeLabel)
+	counts(t, q, 0, 0, 0, 2)
+	move(framework.UpdateNodeTaint)
+	counts(t, q, 2, 0, 0, 0)
+}
