@@ -88,7 +88,8 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	allocatable := func() corev1.ResourceList { return n.reporter.Allocatable() }
 
 	n.volumes, err = volumes.New(volumes.Config{Root: root}, volumes.Deps{
-		Client: client, Informers: c.informers, Allocatable: allocatable, Wake: func(uid types.UID) { n.kubelet.Wake(uid) },
+		Client: client, Informers: c.informers, Allocatable: allocatable, Events: recorder,
+		Wake: func(uid types.UID) { n.kubelet.Wake(uid) },
 	})
 	if err != nil {
 		return nil, building("volumes", err)

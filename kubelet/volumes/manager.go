@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 
 	"skiff/kubelet/objects"
 )
@@ -35,6 +36,8 @@ type Deps struct {
 	Informers informers.SharedInformerFactory
 	// Allocatable answers what the node can allocate, for limits a container does not set.
 	Allocatable func() corev1.ResourceList
+	// Events, if set, tells users what becomes of pods' certificates.
+	Events record.EventRecorder
 	// Wake, if set, is told of a pod whose last Mount failed and may now succeed because an object it uses changed.
 	Wake func(types.UID)
 }
@@ -62,6 +65,7 @@ type tracked struct {
 	paths   map[string]string // of the last Mount
 	gone    bool
 	tokens  tokenCache
+	issued  certificates
 	retry   time.Duration // of the last failed refresh, 0 after a good one
 }
 
@@ -71,6 +75,7 @@ type volume struct {
 	spec   *corev1.Volume
 	dir    string // where the kind keeps it, below the pod's directory
 	tokens tokenCache
+	issued certificates
 }
 
 // kind is one way to provide a volume.
@@ -79,7 +84,8 @@ type kind interface {
 	dir() string
 	// owns says whether the volume is of this kind.
 	owns(spec *corev1.Volume) bool
-	// setUp makes the volume ready, answering its host path and, if its content ages, when to set it up again.
+	// setUp makes the volume ready, answering its host path and, if its content ages, when to set it up again. With an
+	// error, renew is when another attempt may succeed without anything else happening.
 	setUp(ctx context.Context, v *volume) (path string, renew time.Time, err error)
 }
 
@@ -126,7 +132,7 @@ func allKinds(reader *objects.Reader, deps Deps) []kind {
 		configMaps(reader),
 		secrets(reader),
 		downwardAPI(deps.Allocatable),
-		projected(projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable}),
+		projected(projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable, events: deps.Events}),
 		claim{client: deps.Client},
 	}
 }
@@ -142,7 +148,7 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string
 	t.pod, t.gone = pod, false
 	paths, renew, err := m.setUp(ctx, t, anyKind)
 	t.mounted, t.paths = err == nil, paths
-	if err == nil && !renew.IsZero() {
+	if !renew.IsZero() {
 		m.agenda.add(pod.UID, renew)
 	}
 	return maps.Clone(paths), err
@@ -202,7 +208,7 @@ func (m *Manager) track(pod *corev1.Pod) *tracked {
 	defer m.mu.Unlock()
 	t, ok := m.tracked[pod.UID]
 	if !ok {
-		t = &tracked{tokens: tokenCache{}}
+		t = &tracked{tokens: tokenCache{}, issued: certificates{}}
 		m.tracked[pod.UID] = t
 	}
 	return t
@@ -233,12 +239,12 @@ func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool)
 		if err == nil {
 			path, again, err = k.setUp(ctx, t.volume(spec, filepath.Join(m.podDir(t.pod.UID), "volumes", k.dir())))
 		}
+		renew = earliest(renew, again)
 		if err != nil {
 			failures = append(failures, &Error{Volume: spec.Name, Err: err})
 			continue
 		}
 		paths[spec.Name] = path
-		renew = earliest(renew, again)
 	}
 	return paths, renew, errors.Join(failures...)
 }
@@ -266,7 +272,7 @@ func (m *Manager) kindOf(spec *corev1.Volume) (kind, error) {
 func anyKind(kind) bool { return true }
 
 func (t *tracked) volume(spec *corev1.Volume, kindDir string) *volume {
-	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens}
+	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens, issued: t.issued}
 }
 
 func (m *Manager) podDir(uid types.UID) string {

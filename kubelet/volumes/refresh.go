@@ -79,7 +79,7 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	if err != nil {
 		t.retry = min(max(t.retry*retryDoubling, firstRetry), longestRetry)
 		klog.FromContext(ctx).Error(err, "Updating a pod's volumes failed, their content stays as it is", "pod", klog.KObj(t.pod), "retry", t.retry)
-		m.agenda.add(uid, time.Now().Add(t.retry))
+		m.agenda.add(uid, earliest(renew, time.Now().Add(t.retry)))
 		return
 	}
 	t.retry = 0
