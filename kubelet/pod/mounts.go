@@ -77,14 +77,15 @@ func readOnly(pod *corev1.Pod, name string) bool {
 		v := &pod.Spec.Volumes[i]
 		if v.Name == name {
 			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil ||
-				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly ||
+				v.NFS != nil && v.NFS.ReadOnly || v.CSI != nil && v.CSI.ReadOnly != nil && *v.CSI.ReadOnly
 		}
 	}
 	return false
 }
 
 // devices makes the container's block devices.
-func (w *worker) devices(c *corev1.Container) ([]*cri.Device, error) {
+func (w *worker) devices(pod *corev1.Pod, c *corev1.Container) ([]*cri.Device, error) {
 	w.mu.Lock()
 	volumes := w.memory.Volumes
 	w.mu.Unlock()
@@ -94,7 +95,11 @@ func (w *worker) devices(c *corev1.Container) ([]*cri.Device, error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, c.Name)
 		}
-		out = append(out, &cri.Device{HostPath: path, ContainerPath: d.DevicePath, Permissions: "mrw"})
+		permissions := "mrw"
+		if readOnly(pod, d.Name) {
+			permissions = "r"
+		}
+		out = append(out, &cri.Device{HostPath: path, ContainerPath: d.DevicePath, Permissions: permissions})
 	}
 	return out, nil
 }

@@ -154,7 +154,7 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	if err != nil {
 		return nil, err
 	}
-	devices, err := w.devices(spec)
+	devices, err := w.devices(pod, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"skiff/kubelet/csi"
 	"skiff/kubelet/objects"
 )
 
@@ -36,7 +37,11 @@ type Deps struct {
 	Informers informers.SharedInformerFactory
 	// Allocatable answers what the node can allocate, for limits a container does not set.
 	Allocatable func() corev1.ResourceList
-	// Events, if set, tells users what becomes of pods' certificates.
+	// Drivers are the node's CSI drivers; none when nil.
+	Drivers *csi.Drivers
+	// InUse, if set, is called when VolumesInUse changed, for the node's status to say so soon.
+	InUse func()
+	// Events, if set, tells users what becomes of pods' certificates and of volumes that grow.
 	Events record.EventRecorder
 	// Wake, if set, is told of a pod whose last Mount failed and may now succeed because an object it uses changed.
 	Wake func(types.UID)
@@ -50,6 +55,7 @@ type Manager struct {
 	wake    func(types.UID)
 	agenda  *agenda
 	pods    cache.SharedIndexInformer
+	csi     *csiVolumes
 
 	mu      sync.Mutex
 	tracked map[types.UID]*tracked
@@ -66,7 +72,9 @@ type tracked struct {
 	gone    bool
 	tokens  tokenCache
 	issued  certificates
-	retry   time.Duration // of the last failed refresh, 0 after a good one
+	// provided is what this process provided of drivers, by volume name.
+	provided map[string]*csiState
+	retry    time.Duration // of the last failed refresh, 0 after a good one
 }
 
 // volume is one volume of one pod as its kind sees it.
@@ -76,6 +84,8 @@ type volume struct {
 	dir    string // where the kind keeps it, below the pod's directory
 	tokens tokenCache
 	issued certificates
+	// provided is the pod's, by volume name.
+	provided map[string]*csiState
 }
 
 // kind is one way to provide a volume.
@@ -102,7 +112,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // New makes a manager. It registers informers, so it has to run before the factory is started.
-func New(config Config, deps Deps) (*Manager, error) {
+func New(config Config, deps Deps) (_ *Manager, err error) {
 	if !filepath.IsAbs(config.Root) {
 		return nil, fmt.Errorf("volumes need an absolute root directory, not %q", config.Root)
 	}
@@ -113,7 +123,10 @@ func New(config Config, deps Deps) (*Manager, error) {
 		agenda:  newAgenda(),
 		tracked: map[types.UID]*tracked{},
 	}
-	m.kinds = allKinds(m.objects, deps)
+	if m.csi, err = newCSI(config, deps, m.objects); err != nil {
+		return nil, err
+	}
+	m.kinds = allKinds(m.objects, deps, m.csi)
 	m.pods = deps.Informers.Core().V1().Pods().Informer()
 	if err := m.objects.Watch(m.objectChanged); err != nil {
 		return nil, err
@@ -125,15 +138,17 @@ func New(config Config, deps Deps) (*Manager, error) {
 }
 
 // allKinds is the one list of the kinds of volume.
-func allKinds(reader *objects.Reader, deps Deps) []kind {
+func allKinds(reader *objects.Reader, deps Deps, drivers *csiVolumes) []kind {
 	return []kind{
 		emptyDir{allocatable: deps.Allocatable},
 		hostPath{},
 		configMaps(reader),
 		secrets(reader),
 		downwardAPI(deps.Allocatable),
-		projected(projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable, events: deps.Events}),
-		claim{client: deps.Client},
+		projected(newProjections(reader, deps)),
+		nfs{},
+		drivers,
+		claim{client: deps.Client, csi: drivers, translate: drivers.translate},
 	}
 }
 
@@ -155,7 +170,7 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string
 }
 
 // Unmount removes every volume of the pod, and with them the pod's directory if nothing else is left in it.
-func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
+func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 	if uid == "" || filepath.Base(string(uid)) != string(uid) || uid == ".." || uid == "." {
 		return fmt.Errorf("unmounting volumes: %q is no pod UID", uid)
 	}
@@ -163,8 +178,9 @@ func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.gone, t.mounted = true, false
+		clear(t.provided)
 	}
-	if err := m.tearDown(uid); err != nil {
+	if err := m.tearDown(ctx, uid); err != nil {
 		return fmt.Errorf("unmounting volumes of pod %s: %w", uid, err)
 	}
 	m.mu.Lock()
@@ -208,7 +224,7 @@ func (m *Manager) track(pod *corev1.Pod) *tracked {
 	defer m.mu.Unlock()
 	t, ok := m.tracked[pod.UID]
 	if !ok {
-		t = &tracked{tokens: tokenCache{}, issued: certificates{}}
+		t = &tracked{tokens: tokenCache{}, issued: certificates{}, provided: map[string]*csiState{}}
 		m.tracked[pod.UID] = t
 	}
 	return t
@@ -221,7 +237,7 @@ func (m *Manager) lookup(uid types.UID) *tracked {
 }
 
 // setUp sets up the volumes of the wanted kinds of a pod whose lock is held. renew is the earliest time one ages out.
-func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool) (paths map[string]string, renew time.Time, err error) {
+func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind, *corev1.Volume) bool) (paths map[string]string, renew time.Time, err error) {
 	t.pod = m.newest(t.pod)
 	paths = make(map[string]string, len(t.pod.Spec.Volumes))
 	var failures []error
@@ -231,7 +247,7 @@ func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool)
 			continue
 		}
 		k, err := m.kindOf(spec)
-		if err == nil && !wanted(k) {
+		if err == nil && !wanted(k, spec) {
 			continue
 		}
 		var path string
@@ -269,10 +285,10 @@ func (m *Manager) kindOf(spec *corev1.Volume) (kind, error) {
 	return m.kinds[at], nil
 }
 
-func anyKind(kind) bool { return true }
+func anyKind(kind, *corev1.Volume) bool { return true }
 
 func (t *tracked) volume(spec *corev1.Volume, kindDir string) *volume {
-	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens, issued: t.issued}
+	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens, issued: t.issued, provided: t.provided}
 }
 
 func (m *Manager) podDir(uid types.UID) string {

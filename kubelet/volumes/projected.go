@@ -23,6 +23,10 @@ type projections struct {
 	events      record.EventRecorder // nil to tell nobody
 }
 
+func newProjections(reader *objects.Reader, deps Deps) projections {
+	return projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable, events: deps.Events}
+}
+
 // projected is the kind that puts several sources into one directory. It is kept in memory.
 func projected(p projections) kind {
 	return rendered{

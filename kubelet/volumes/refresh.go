@@ -72,7 +72,7 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 		}
 		return
 	}
-	_, renew, err := m.setUp(ctx, t, isRendered)
+	_, renew, err := m.setUp(ctx, t, t.ages)
 	if ctx.Err() != nil {
 		return
 	}
@@ -88,9 +88,10 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	}
 }
 
-func isRendered(k kind) bool {
+// ages says whether a mounted volume is looked after: rendered content is, and what drivers provided.
+func (t *tracked) ages(k kind, spec *corev1.Volume) bool {
 	_, ok := k.(rendered)
-	return ok
+	return ok || t.provided[spec.Name] != nil
 }
 
 // objectChanged puts the pods that use an object on the agenda.
