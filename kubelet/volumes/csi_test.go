@@ -293,6 +293,10 @@ func TestInlineVolumesGetPodsTokensAndAreRepublished(t *testing.T) {
 	b.driver.Fail("NodePublishVolume", codes.OK)
 	b.refresh(t.Context(), pod.UID)
 	b.did(t, "NodePublishVolume", "NodePublishVolume", "NodePublishVolume")
+	b.boot(t)
+	if got := b.VolumesInUse(); len(got) > 0 {
+		t.Errorf("a pod's own volume is attached: %v", got)
+	}
 	if err := b.Unmount(t.Context(), pod.UID); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	translation "k8s.io/csi-translation-lib"
@@ -41,6 +42,9 @@ func newCSI(config Config, deps Deps, reader *objects.Reader) (*csiVolumes, erro
 		klog.Background().Error(err, "Could not read some of the volumes of an earlier process")
 	}
 	for _, h := range known {
+		if h.Mode == storagev1.VolumeLifecycleEphemeral {
+			continue // a pod's own is attached to nothing
+		}
 		c.attached.keep(uniqueName(h.Driver, h.Handle), h.pod)
 	}
 	return c, nil
