@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,8 +30,16 @@ import (
 
 // signer decides on requests when they are created: it issues numbered chains that live for a day, or denies.
 type signer struct {
+	deny bool
+
+	mu       sync.Mutex
 	requests []*certificatesv1.PodCertificateRequest
-	deny     bool
+}
+
+func (s *signer) asked() []*certificatesv1.PodCertificateRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
 }
 
 func (s *signer) react(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -38,6 +48,8 @@ func (s *signer) react(action clienttesting.Action) (bool, runtime.Object, error
 		return false, nil, nil
 	}
 	request := create.GetObject().(*certificatesv1.PodCertificateRequest)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.requests = append(s.requests, request)
 	request.Name = fmt.Sprintf("%s%d", request.GenerateName, len(s.requests))
 	if s.deny {
@@ -120,7 +132,7 @@ func TestPodCertificatesAreIssuedAndRenewed(t *testing.T) {
 		if !bytes.Equal(read("bundle.pem"), append(bytes.Clone(key), chain(1)...)) {
 			t.Errorf("the bundle is not key and chain: %s", read("bundle.pem"))
 		}
-		spec := s.requests[0].Spec
+		spec := s.asked()[0].Spec
 		if spec.SignerName != "example.com/signer" || spec.PodUID != pod.UID || spec.ServiceAccountUID != "account" || spec.NodeUID != "node-uid" ||
 			spec.NodeName != "node" || *spec.MaxExpirationSeconds != 86400 || spec.UnverifiedUserAnnotations["example.com/a"] != "b" {
 			t.Errorf("asked for %+v", spec)
@@ -129,13 +141,13 @@ func TestPodCertificatesAreIssuedAndRenewed(t *testing.T) {
 		if err != nil || proof.CheckSignature() != nil {
 			t.Errorf("the proof of possession is no good: %v", err)
 		}
-		if owners := s.requests[0].OwnerReferences; len(owners) != 1 || owners[0].UID != pod.UID {
+		if owners := s.asked()[0].OwnerReferences; len(owners) != 1 || owners[0].UID != pod.UID {
 			t.Errorf("the request is owned by %+v", owners)
 		}
 		time.Sleep(12*time.Hour - time.Second)
 		synctest.Wait()
-		if got := string(read("chain.pem")); got != chain(1) || len(s.requests) != 1 {
-			t.Errorf("renewed before its time: %d requests, %q", len(s.requests), got)
+		if got := string(read("chain.pem")); got != chain(1) || len(s.asked()) != 1 {
+			t.Errorf("renewed before its time: %d requests, %q", len(s.asked()), got)
 		}
 		time.Sleep(certificateSpread + 2*time.Second)
 		synctest.Wait()
@@ -147,8 +159,8 @@ func TestPodCertificatesAreIssuedAndRenewed(t *testing.T) {
 		}
 		time.Sleep(48 * time.Hour)
 		synctest.Wait()
-		if len(s.requests) != 2 {
-			t.Errorf("%d requests, the last for a pod that is gone", len(s.requests))
+		if len(s.asked()) != 2 {
+			t.Errorf("%d requests, the last for a pod that is gone", len(s.asked()))
 		}
 	})
 }
@@ -165,8 +177,8 @@ func TestDeniedPodCertificatesEndTheMount(t *testing.T) {
 			t.Errorf("mounting: %v", err)
 		}
 	}
-	if len(s.requests) != 1 {
-		t.Errorf("asked %d times", len(s.requests))
+	if len(s.asked()) != 1 {
+		t.Errorf("asked %d times", len(s.asked()))
 	}
 	if got := <-events.Events; got != `Warning Denied PodCertificateRequest shop/req-1 was denied, reason="Policy", message="not you"` {
 		t.Errorf("event %s", got)
