@@ -118,7 +118,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("kubelet", err)
 	}
-	statistics, err := stats.New(stats.Config{NodeName: h.node, Root: root}, r.cri, n.kubelet)
+	statistics, err := stats.New(stats.Config{NodeName: h.node, Root: root}, r.cri, n.kubelet, n.volumes)
 	if err != nil {
 		return nil, building("statistics", err)
 	}
@@ -129,7 +129,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	n.server, err = server.New(server.Config{
 		Listener: h.ports.kubelet, NodeName: h.node, Version: config.GitVersion(),
 	}, server.Deps{
-		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Settled: n.kubelet.Ready(),
+		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Volumes: n.volumes, Settled: n.kubelet.Ready(),
 	})
 	if err != nil {
 		return nil, building("kubelet's endpoint", err)

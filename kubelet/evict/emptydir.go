@@ -3,12 +3,12 @@ package evict
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"skiff/kubelet/internal/diskuse"
 )
 
 const (
@@ -16,8 +16,6 @@ const (
 	emptyDirs = "volumes/kubernetes.io~empty-dir"
 	// atOnce is the grace of a pod that broke a limit of its own.
 	atOnce = time.Second
-	// block is the unit of a file's allocated size (stat(2)).
-	block = 512
 )
 
 // measureFunc answers the bytes that a volume of a pod takes.
@@ -61,7 +59,8 @@ func overfull(pods []*corev1.Pod, measure measureFunc) ([]Overfull, error) {
 // enforceLimits evicts the pods whose emptyDirs are overfull, and says whether there were any.
 func (m *Manager) enforceLimits() (evicted bool, err error) {
 	found, err := overfull(m.deps.Pods.Pods(), func(p *corev1.Pod, volume string) (int64, error) {
-		return diskUsage(filepath.Join(m.deps.Root, "pods", string(p.UID), emptyDirs, volume))
+		bytes, _, err := diskuse.Of(filepath.Join(m.deps.Root, "pods", string(p.UID), emptyDirs, volume))
+		return bytes, err
 	})
 	for _, v := range found {
 		text := fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Volume, v.Limit)
@@ -69,50 +68,4 @@ func (m *Manager) enforceLimits() (evicted bool, err error) {
 		m.deps.Pods.Evict(v.Pod.UID, "Evicted", text, atOnce)
 	}
 	return len(found) > 0, err
-}
-
-// diskUsage is what is allocated below dir, a file with several names counted once. What vanishes meanwhile, or isn't
-// there yet, takes nothing.
-func diskUsage(dir string) (int64, error) {
-	type inode struct{ device, number uint64 }
-	seen := map[inode]bool{}
-	var total int64
-	var device uint64 // what others mounted below isn't the volume's
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return nil
-		}
-		switch {
-		case path == dir:
-			device = st.Dev
-		case st.Dev != device && entry.IsDir():
-			return fs.SkipDir
-		}
-		if !entry.IsDir() && st.Nlink > 1 {
-			if seen[inode{st.Dev, st.Ino}] {
-				return nil
-			}
-			seen[inode{st.Dev, st.Ino}] = true
-		}
-		total += st.Blocks * block
-		return nil
-	})
-	if err != nil {
-		return 0, fmt.Errorf("measuring %s: %w", dir, err)
-	}
-	return total, nil
 }

@@ -21,6 +21,7 @@ import (
 
 // csiState is what this process knows of a pod's volume that it has provided.
 type csiState struct {
+	driver, handle string
 	// size is that of the persistent volume when it was last known to be grown on this node.
 	size int64
 }
@@ -62,7 +63,7 @@ func (c *csiVolumes) provide(ctx context.Context, v *volume, of *csiVolume) (str
 		return "", time.Time{}, err
 	}
 	if state == nil {
-		state = &csiState{}
+		state = &csiState{driver: of.driver, handle: of.handle}
 		if of.pv != nil {
 			state.size = of.pv.Spec.Capacity.Storage().Value()
 		}

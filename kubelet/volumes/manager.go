@@ -54,6 +54,7 @@ type Manager struct {
 	kinds   []kind
 	wake    func(types.UID)
 	agenda  *agenda
+	stale   *agenda // pods whose volumes are to be measured
 	pods    cache.SharedIndexInformer
 	csi     *csiVolumes
 
@@ -63,7 +64,8 @@ type Manager struct {
 
 // tracked is one pod the manager has been asked to mount. Its lock orders everything done to the pod's directory.
 type tracked struct {
-	refs atomic.Pointer[map[objects.Ref]bool] // objects its content comes from
+	usage usage
+	refs  atomic.Pointer[map[objects.Ref]bool] // objects its content comes from
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
@@ -121,6 +123,7 @@ func New(config Config, deps Deps) (_ *Manager, err error) {
 		objects: objects.New(deps.Client, deps.Informers),
 		wake:    deps.Wake,
 		agenda:  newAgenda(),
+		stale:   newAgenda(),
 		tracked: map[types.UID]*tracked{},
 	}
 	if m.csi, err = newCSI(config, deps, m.objects); err != nil {
@@ -187,6 +190,7 @@ func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 	delete(m.tracked, uid)
 	m.mu.Unlock()
 	m.agenda.drop(uid)
+	m.stale.drop(uid)
 	return nil
 }
 

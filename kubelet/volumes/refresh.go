@@ -21,13 +21,21 @@ const (
 	retryDoubling = 2
 )
 
-// Run keeps the content of mounted volumes up to date until ctx ends.
+// Run keeps the content of mounted volumes up to date, and measures them for those who ask, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
+	loops := &errgroup.Group{}
+	loops.Go(func() error { return m.agenda.work(ctx, refreshers, m.refresh) })
+	loops.Go(func() error { return m.stale.work(ctx, measurers, m.measure) })
+	return loops.Wait()
+}
+
+// work does the pods on the agenda as they fall due, some at once, until ctx ends.
+func (a *agenda) work(ctx context.Context, atOnce int, do func(context.Context, types.UID)) error {
 	workers := &errgroup.Group{}
-	workers.SetLimit(refreshers)
-	m.loop(ctx, func(uid types.UID) {
+	workers.SetLimit(atOnce)
+	a.loop(ctx, func(uid types.UID) {
 		workers.Go(func() error {
-			m.refresh(ctx, uid)
+			do(ctx, uid)
 			return nil
 		})
 	})
@@ -35,11 +43,11 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // loop hands out the pods on the agenda as they fall due.
-func (m *Manager) loop(ctx context.Context, start func(types.UID)) {
+func (a *agenda) loop(ctx context.Context, start func(types.UID)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		due, wait := m.agenda.take(time.Now())
+		due, wait := a.take(time.Now())
 		for _, uid := range due {
 			start(uid)
 		}
@@ -49,7 +57,7 @@ func (m *Manager) loop(ctx context.Context, start func(types.UID)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.agenda.changed:
+		case <-a.changed:
 		case <-timer.C:
 		}
 	}
