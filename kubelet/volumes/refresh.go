@@ -19,6 +19,9 @@ const (
 	firstRetry    = 100 * time.Millisecond
 	longestRetry  = 30 * time.Second
 	retryDoubling = 2
+	// whileBusy is when to look again at a pod that is just being mounted, which may take minutes: its volume may have to be
+	// attached, or its driver may hang.
+	whileBusy = 100 * time.Millisecond
 )
 
 // Run keeps the content of mounted volumes up to date, and measures them for those who ask, until ctx ends.
@@ -69,7 +72,10 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	if t == nil {
 		return
 	}
-	t.mu.Lock()
+	if !t.mu.TryLock() {
+		m.agenda.add(uid, time.Now().Add(whileBusy))
+		return
+	}
 	defer t.mu.Unlock()
 	if t.gone {
 		return
