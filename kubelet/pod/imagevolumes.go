@@ -62,7 +62,7 @@ func (v imageVolumes) mount(m corev1.VolumeMount, sub string) *cri.Mount {
 	}
 }
 
-// annotation names the mounted images, for the collector of images to know them when only the runtime remembers the pod.
+// imagesAnnotation names the mounted images, for the collector of images to know them when only the runtime remembers the pod.
 func imagesAnnotation(mounts []*cri.Mount) string {
 	var ids []string
 	for _, m := range mounts {

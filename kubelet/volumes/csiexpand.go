@@ -87,9 +87,9 @@ func (c *csiVolumes) grow(ctx context.Context, task *csiTask, state *csiState) (
 
 // expand asks the driver to grow the volume.
 func (c *csiVolumes) expand(ctx context.Context, task *csiTask) error {
-	secrets, err := c.secret(ctx, expandSecret(task.pv.Spec.CSI))
+	secrets, err := c.secret(ctx, task.pv.Spec.CSI.NodeExpandSecretRef)
 	if err != nil {
-		return fmt.Errorf("Expander.NodeExpand failed to get NodeExpandSecretRef: %w", err)
+		return fmt.Errorf("expander.NodeExpand failed to get NodeExpandSecretRef: %w", err)
 	}
 	capability, err := task.driver.Capability(ctx, task.use(nil))
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *csiVolumes) expand(ctx context.Context, task *csiTask) error {
 
 // growthFailed tells users, and in the claim those that may recover. What can't be while the volume is used is let be.
 func (c *csiVolumes) growthFailed(ctx context.Context, task *csiTask, claim *corev1.PersistentVolumeClaim, failure error) error {
-	failure = fmt.Errorf("Expander.NodeExpand failed to expand the volume : %w", failure)
+	failure = fmt.Errorf("Expander.NodeExpand failed to expand the volume : %w", failure) //nolint:staticcheck,revive // upstream's text
 	if csi.Final(failure) || csi.Infeasible(failure) {
 		_, err := c.mark(ctx, claim, func(next *corev1.PersistentVolumeClaim) {
 			if csi.Infeasible(failure) {

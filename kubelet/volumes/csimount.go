@@ -201,7 +201,7 @@ func (t *csiTask) data() volData {
 }
 
 func (c *csiVolumes) stage(ctx context.Context, task *csiTask, capability *csi.Capability, staging string) error {
-	secrets, err := c.secret(ctx, stageSecret(task.pv.Spec.CSI))
+	secrets, err := c.secret(ctx, task.pv.Spec.CSI.NodeStageSecretRef)
 	if err != nil {
 		return fmt.Errorf("fetching NodeStageSecretRef failed: %w", err)
 	}
