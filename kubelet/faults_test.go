@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -227,4 +228,25 @@ func TestPrivateRegistry(t *testing.T) {
 	if s := p.Status.ContainerStatuses[0]; s.Image != image || !strings.HasPrefix(s.ImageID, host+"/team/app@sha256:") {
 		t.Errorf("image %q id %q", s.Image, s.ImageID)
 	}
+}
+
+func TestVolumesOfPodsThatAreGoneAreRemovedAtTheStart(t *testing.T) {
+	f := start(t)
+	f.create(newPod("stays", forever))
+	f.await("stays", "ready", ready)
+	f.halt()
+	gone := filepath.Join(f.root, "pods", "ghost")
+	if err := os.MkdirAll(filepath.Join(gone, "volumes/kubernetes.io~empty-dir/d/below"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.boot()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(gone); os.IsNotExist(err) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the directory of a pod that is gone stays")
+		}
+	}
+	f.await("stays", "ready", ready)
 }

@@ -215,7 +215,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	return err
 }
 
-// adopt ends what the runtime has of pods that the API doesn't.
+// adopt ends what the runtime, or the disk, has of pods that the API doesn't.
 func (k *Kubelet) adopt(ctx context.Context) error {
 	sandboxes, err := k.deps.Runtime.Sandboxes(ctx, "")
 	if err != nil {
@@ -230,9 +230,28 @@ func (k *Kubelet) adopt(ctx context.Context) error {
 	for _, s := range sandboxes {
 		if s.Labels[cri.LabelPodUID] != "" && !known[types.UID(s.UID)] {
 			k.pods.Orphan(s)
+			known[types.UID(s.UID)] = true
+		}
+	}
+	earlier, ok := k.deps.Volumes.(rememberer)
+	if !ok {
+		return nil
+	}
+	left, err := earlier.Pods()
+	if err != nil {
+		return err
+	}
+	for _, uid := range left {
+		if !known[uid] {
+			k.pods.Orphan(cri.Sandbox{UID: string(uid)})
 		}
 	}
 	return nil
+}
+
+// rememberer knows the pods that an earlier process made volumes for. One of which nothing else is left still has to lose them.
+type rememberer interface {
+	Pods() ([]types.UID, error)
 }
 
 // watch tells the workers of the API's pods on this node, and returns when they know the present ones. stop ends that.

@@ -10,17 +10,20 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
+	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"skiff/config"
 	"skiff/kubelet"
 	"skiff/kubelet/bundle"
 	"skiff/kubelet/containerd"
 	"skiff/kubelet/cri"
+	"skiff/kubelet/csi"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/env"
 	"skiff/kubelet/localpath"
 	"skiff/kubelet/network"
 	"skiff/kubelet/node"
+	"skiff/kubelet/plugins"
 	"skiff/kubelet/pod"
 	"skiff/kubelet/policy"
 	"skiff/kubelet/proxy"
@@ -69,6 +72,8 @@ type nodeParts struct {
 	reporter *node.Reporter
 	kubelet  *kubelet.Kubelet
 	volumes  *volumes.Manager
+	drivers  *csi.Drivers
+	plugins  *plugins.Watcher
 	local    *localpath.Provisioner
 	server   *server.Server
 	proxy    *proxy.Proxy
@@ -87,8 +92,14 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	recorder := n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: h.node})
 	allocatable := func() corev1.ResourceList { return n.reporter.Allocatable() }
 
+	n.drivers = csi.New(csi.Config{NodeName: h.node}, csi.Deps{Client: client, Changed: func() { n.volumes.DriversChanged() }})
+	n.plugins, err = plugins.New(plugins.Config{Root: root}, map[string]plugins.Handler{registerapi.CSIPlugin: n.drivers})
+	if err != nil {
+		return nil, building("plugins", err)
+	}
 	n.volumes, err = volumes.New(volumes.Config{Root: root}, volumes.Deps{
-		Client: client, Informers: c.informers, Allocatable: allocatable, Wake: func(uid types.UID) { n.kubelet.Wake(uid) },
+		Client: client, Informers: c.informers, Allocatable: allocatable, Events: recorder, Drivers: n.drivers,
+		Wake: func(uid types.UID) { n.kubelet.Wake(uid) }, InUse: func() { n.reporter.Poke() },
 	})
 	if err != nil {
 		return nil, building("volumes", err)
@@ -107,7 +118,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("kubelet", err)
 	}
-	statistics, err := stats.New(stats.Config{NodeName: h.node, Root: root}, r.cri, n.kubelet)
+	statistics, err := stats.New(stats.Config{NodeName: h.node, Root: root}, r.cri, n.kubelet, n.volumes)
 	if err != nil {
 		return nil, building("statistics", err)
 	}
@@ -118,7 +129,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	n.server, err = server.New(server.Config{
 		Listener: h.ports.kubelet, NodeName: h.node, Version: config.GitVersion(),
 	}, server.Deps{
-		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Settled: n.kubelet.Ready(),
+		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Volumes: n.volumes, Settled: n.kubelet.Ready(),
 	})
 	if err != nil {
 		return nil, building("kubelet's endpoint", err)
@@ -131,7 +142,7 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 		Name: h.node, IPs: h.addresses, Port: port, Version: config.GitVersion(), Root: h.DataDir,
 	}, node.Deps{
 		Client: client, Informers: c.informers, Runtime: r.cri, Images: r.cri, Events: recorder,
-		Pressure: func() node.Pressure { return node.Pressure(n.kubelet.Pressure()) },
+		Pressure: func() node.Pressure { return node.Pressure(n.kubelet.Pressure()) }, VolumesInUse: n.volumes.VolumesInUse,
 	})
 	if err != nil {
 		return nil, building("node", err)
@@ -200,6 +211,8 @@ func (n *nodeParts) services(c *controlPlane) error {
 func (n *nodeParts) handOver(l *layer) {
 	l.run("node", n.reporter.Run)
 	l.run("volumes", n.volumes.Run)
+	l.run("csi", n.drivers.Run)
+	l.run("plugins", n.plugins.Run)
 	l.run("local-path", n.local.Run)
 	l.run("kubelet", n.kubelet.Run)
 	l.run("kubelet-server", n.server.Run)

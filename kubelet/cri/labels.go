@@ -14,4 +14,7 @@ const (
 	AnnotationTerminationPolicy = "io.kubernetes.container.terminationMessagePolicy"
 	AnnotationPreStop           = "io.kubernetes.container.preStopHandler"
 	AnnotationGracePeriod       = "io.kubernetes.pod.terminationGracePeriod"
+	// AnnotationImageVolumes are the images that a container mounts as volumes, joined by commas. It is skiff's own: the
+	// runtime's list of containers doesn't say.
+	AnnotationImageVolumes = "skiff.dev/image-volumes"
 )

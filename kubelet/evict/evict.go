@@ -2,7 +2,8 @@
 //
 // Every period Measure reads what is left, Short compares it with the thresholds, and when something is short Rank orders the
 // pods: those that use more than they request first, then by priority, then by how much more. Unused images and containers go
-// before any pod does. One pod is evicted at a time; the next look shows whether that was enough.
+// before any pod does. One pod is evicted at a time; the next look shows whether that was enough. Before all that go the pods
+// that hold more in an emptyDir than its sizeLimit allows.
 package evict
 
 import (
@@ -102,6 +103,13 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 func (m *Manager) look(ctx context.Context) error {
+	evicted, err := m.enforceLimits()
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Could not measure pods' volumes")
+	}
+	if evicted {
+		return nil // the next look shows what that freed
+	}
 	left, err := Measure(m.deps.Root)
 	if err != nil {
 		return err

@@ -85,7 +85,7 @@ func Rank(pods []*corev1.Pod, stats []cri.PodStats, signal Signal) []Victim {
 	}
 	var out []Victim
 	for _, p := range pods {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || priority(p) >= criticalPriority || p.DeletionTimestamp != nil {
+		if !evictable(p) {
 			continue
 		}
 		out = append(out, victim(p, used[string(p.UID)], signal))
@@ -98,6 +98,11 @@ func Rank(pods []*corev1.Pod, stats []cri.PodStats, signal Signal) []Victim {
 		)
 	})
 	return out
+}
+
+// evictable says whether the pod runs and may be ended.
+func evictable(p *corev1.Pod) bool {
+	return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && priority(p) < criticalPriority && p.DeletionTimestamp == nil
 }
 
 func rank(b bool) int {

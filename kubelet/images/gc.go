@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -157,6 +158,12 @@ func (c *Collector) candidates(ctx context.Context) ([]Candidate, error) {
 	return out, nil
 }
 
+// uses says whether the container runs the image or has it mounted as a volume.
 func uses(c cri.Container, image cri.Image) bool {
+	for mounted := range strings.SplitSeq(c.Annotations[cri.AnnotationImageVolumes], ",") {
+		if mounted == image.ID || slices.Contains(image.Tags, mounted) || slices.Contains(image.RepoDigests, mounted) {
+			return true
+		}
+	}
 	return c.ImageRef == image.ID || c.Image == image.ID || slices.Contains(image.Tags, c.Image) || slices.Contains(image.RepoDigests, c.ImageRef)
 }

@@ -201,3 +201,15 @@ func TestPick(t *testing.T) {
 		t.Errorf("excess %d", got)
 	}
 }
+
+func TestMountedImagesAreInUse(t *testing.T) {
+	image := cri.Image{ID: "sha256:data", Tags: []string{"r.io/data:1"}, RepoDigests: []string{"r.io/data@sha256:x"}}
+	for mounted, want := range map[string]bool{
+		"": false, "sha256:data": true, "sha256:other": false, "sha256:other,sha256:data": true, "r.io/data@sha256:x": true, "sha256:dat": false,
+	} {
+		c := cri.Container{ImageRef: "sha256:run", Annotations: map[string]string{cri.AnnotationImageVolumes: mounted}}
+		if got := uses(c, image); got != want {
+			t.Errorf("a container that mounts %q uses the image: %v", mounted, got)
+		}
+	}
+}

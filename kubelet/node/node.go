@@ -80,6 +80,8 @@ type Deps struct {
 	Images    Images
 	// Pressure answers the present shortage; nil means none.
 	Pressure func() Pressure
+	// VolumesInUse answers the volumes that may not be detached, sorted; nil means none. Poke says that they changed.
+	VolumesInUse func() []corev1.UniqueVolumeName
 	// Ready answers a reason why the node is not ready besides the runtime's, or nil; nil means there is none.
 	Ready func() error
 	// Events takes the node's events; nil drops them.

@@ -29,6 +29,7 @@ type observation struct {
 	handlers    []cri.Handler
 	images      []cri.Image
 	pressure    Pressure
+	inUse       []corev1.UniqueVolumeName
 	notReady    string // why the node is not ready, or empty
 }
 
@@ -39,6 +40,9 @@ func (r *Reporter) observe(ctx context.Context) observation {
 	}
 	if r.deps.Pressure != nil {
 		o.pressure = r.deps.Pressure()
+	}
+	if r.deps.VolumesInUse != nil {
+		o.inUse = r.deps.VolumesInUse()
 	}
 	problems := r.observeRuntime(ctx, &o)
 	if r.deps.Ready != nil {
@@ -79,6 +83,7 @@ func decide(previous corev1.NodeStatus, o observation, now time.Time) corev1.Nod
 	status.Addresses = addresses(o.config)
 	status.DaemonEndpoints.KubeletEndpoint.Port = o.config.Port
 	status.NodeInfo = o.machine.info(o.config.Version, cmp.Or(o.runtime, previous.NodeInfo.ContainerRuntimeVersion))
+	status.VolumesInUse = o.inUse
 	status.Images = imageList(o.images)
 	status.RuntimeHandlers = runtimeHandlers(o.handlers)
 	supplemental := true

@@ -74,6 +74,9 @@ func (in containerInput) annotations() map[string]string {
 		cri.AnnotationTerminationPolicy: string(in.spec.TerminationMessagePolicy),
 		cri.AnnotationGracePeriod:       graceAnnotation(in.pod),
 	}
+	if mounted := imagesAnnotation(in.mounts); mounted != "" {
+		out[cri.AnnotationImageVolumes] = mounted
+	}
 	if in.spec.Lifecycle != nil && in.spec.Lifecycle.PreStop != nil {
 		if hook, err := json.Marshal(in.spec.Lifecycle.PreStop); err == nil {
 			out[cri.AnnotationPreStop] = string(hook)

@@ -15,8 +15,17 @@ import (
 // hostsPath is where containers look for their hosts file.
 const hostsPath = "/etc/hosts"
 
+// containerGiven is what a container's mounts depend on beside the pod.
+type containerGiven struct {
+	attempt uint32
+	// vars is the container's environment, for subPathExpr.
+	vars map[string]string
+	// images are the image volumes that the container mounts.
+	images imageVolumes
+}
+
 // mounts makes the container's bind mounts: its volumes, /etc/hosts and the termination message file.
-func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Container, attempt uint32, vars map[string]string) ([]*cri.Mount, error) {
+func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Container, given containerGiven) ([]*cri.Mount, error) {
 	w.mu.Lock()
 	volumes := w.memory.Volumes
 	ips := w.ips()
@@ -24,13 +33,18 @@ func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 	var out []*cri.Mount
 	ownHosts := false
 	for i, m := range c.VolumeMounts {
+		sub, err := subPath(m, given.vars)
+		if err != nil {
+			return nil, err
+		}
+		ownHosts = ownHosts || m.MountPath == hostsPath
+		if given.images[m.Name] != nil {
+			out = append(out, given.images.mount(m, sub))
+			continue
+		}
 		path, ok := volumes[m.Name]
 		if !ok {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, c.Name)
-		}
-		sub, err := subPath(m, vars)
-		if err != nil {
-			return nil, err
 		}
 		if sub != "" {
 			if path, err = w.deps.Volumes.Subpath(ctx, pod, c.Name, i, path, sub); err != nil {
@@ -41,7 +55,6 @@ func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 			HostPath: path, ContainerPath: absolute(m.MountPath), Readonly: m.ReadOnly || readOnly(pod, m.Name), Propagation: propagation(m.MountPropagation),
 			RecursiveReadOnly: recursive(m),
 		})
-		ownHosts = ownHosts || m.MountPath == hostsPath
 	}
 	if !ownHosts {
 		path, err := w.deps.Host.writeHosts(pod, ips)
@@ -50,7 +63,7 @@ func (w *worker) mounts(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 		}
 		out = append(out, &cri.Mount{HostPath: path, ContainerPath: hostsPath})
 	}
-	path, err := w.terminationFile(pod, c, attempt)
+	path, err := w.terminationFile(pod, c, given.attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +77,15 @@ func readOnly(pod *corev1.Pod, name string) bool {
 		v := &pod.Spec.Volumes[i]
 		if v.Name == name {
 			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil ||
-				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly
+				v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly ||
+				v.NFS != nil && v.NFS.ReadOnly || v.CSI != nil && v.CSI.ReadOnly != nil && *v.CSI.ReadOnly
 		}
 	}
 	return false
 }
 
 // devices makes the container's block devices.
-func (w *worker) devices(c *corev1.Container) ([]*cri.Device, error) {
+func (w *worker) devices(pod *corev1.Pod, c *corev1.Container) ([]*cri.Device, error) {
 	w.mu.Lock()
 	volumes := w.memory.Volumes
 	w.mu.Unlock()
@@ -81,7 +95,11 @@ func (w *worker) devices(c *corev1.Container) ([]*cri.Device, error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot find volume %q to pass into container %q", d.Name, c.Name)
 		}
-		out = append(out, &cri.Device{HostPath: path, ContainerPath: d.DevicePath, Permissions: "mrw"})
+		permissions := "mrw"
+		if readOnly(pod, d.Name) {
+			permissions = "r"
+		}
+		out = append(out, &cri.Device{HostPath: path, ContainerPath: d.DevicePath, Permissions: permissions})
 	}
 	return out, nil
 }

@@ -44,6 +44,10 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, step Step) {
 
 func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, step Step) error {
 	sandbox := w.deps.Host.Sandbox(pod, w.sandboxAttempt(step.ID), "")
+	volumes, err := w.imageVolumes(ctx, pod, spec, sandbox)
+	if err != nil {
+		return err
+	}
 	image, err := w.deps.Images.Ensure(ctx, pod, spec, sandbox)
 	if err != nil {
 		return err
@@ -51,7 +55,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *core
 	if err := w.admit(ctx, pod); err != nil {
 		return w.refuse(ctx, pod, spec, CreateContainerError, err)
 	}
-	config, err := w.configure(ctx, pod, spec, step, image)
+	config, err := w.configure(ctx, pod, spec, step, materials{image, volumes})
 	if err != nil {
 		return w.refuse(ctx, pod, spec, CreateContainerConfigError, err)
 	}
@@ -60,7 +64,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *core
 		return w.refuse(ctx, pod, spec, CreateContainerError, err)
 	}
 	sandbox.Linux.CgroupParent = parent
-	id, err := w.deps.Runtime.CreateContainer(ctx, step.ID, config, sandbox)
+	id, err := w.create(ctx, step.ID, config, sandbox)
 	if err != nil {
 		return w.refuse(ctx, pod, spec, CreateContainerError, err)
 	}
@@ -76,6 +80,16 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, spec *core
 	w.deps.Recorder.Event(pod, spec.Name, corev1.EventTypeNormal, "Started", "Container started")
 	w.poke()
 	return w.postStart(ctx, pod, spec, id)
+}
+
+// create creates a container. The runtime mounts an image when the first of a sandbox's containers wants it and takes no care
+// of two that come at once, so those that mount images come one after the other.
+func (w *worker) create(ctx context.Context, sandbox string, config *cri.ContainerConfig, of *cri.SandboxConfig) (string, error) {
+	if config.Annotations[cri.AnnotationImageVolumes] != "" {
+		w.imageMounts.Lock()
+		defer w.imageMounts.Unlock()
+	}
+	return w.deps.Runtime.CreateContainer(ctx, sandbox, config, of)
 }
 
 // admitPatience bounds the wait for the network to judge a pod's packets: a node that can't do it says so and tries again.
@@ -103,9 +117,15 @@ func (w *worker) refuse(ctx context.Context, pod *corev1.Pod, spec *corev1.Conta
 	return &WaitError{Reason: reason, Message: err.Error()}
 }
 
+// materials are the images that a container is made from: its own and those that it mounts.
+type materials struct {
+	image   string
+	volumes imageVolumes
+}
+
 // configure makes the container's configuration from the world as it is now.
-func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, step Step, image string) (*cri.ContainerConfig, error) {
-	found, present, err := w.deps.Runtime.Image(ctx, image)
+func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, step Step, have materials) (*cri.ContainerConfig, error) {
+	found, present, err := w.deps.Runtime.Image(ctx, have.image)
 	if err != nil {
 		return nil, err
 	}
@@ -130,16 +150,16 @@ func (w *worker) configure(ctx context.Context, pod *corev1.Pod, spec *corev1.Co
 	for _, e := range env {
 		vars[e.Name] = e.Value
 	}
-	mounts, err := w.mounts(ctx, pod, spec, step.Attempt, vars)
+	mounts, err := w.mounts(ctx, pod, spec, containerGiven{step.Attempt, vars, have.volumes})
 	if err != nil {
 		return nil, err
 	}
-	devices, err := w.devices(spec)
+	devices, err := w.devices(pod, spec)
 	if err != nil {
 		return nil, err
 	}
 	return containerInput{
-		pod: pod, spec: spec, host: w.deps.Host, attempt: step.Attempt, image: image, env: env, mounts: mounts, devices: devices, target: target,
+		pod: pod, spec: spec, host: w.deps.Host, attempt: step.Attempt, image: have.image, env: env, mounts: mounts, devices: devices, target: target,
 	}.config(), nil
 }
 

@@ -42,6 +42,8 @@ type worker struct {
 	looked chan struct{} // closed after the first look
 	probes *probes.Set
 	steps  sync.WaitGroup
+	// imageMounts orders the creation of containers that mount images.
+	imageMounts sync.Mutex
 
 	mu      sync.Mutex
 	pod     *corev1.Pod

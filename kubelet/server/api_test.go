@@ -94,7 +94,7 @@ func startAgent(t *testing.T) *agent {
 	must(t, err)
 	credentials, err := server.NewFiles(own.File("kubelet.crt"), own.File("kubelet.key"), own.File("ca.crt"))
 	must(t, err)
-	statistics, err := stats.New(stats.Config{NodeName: nodeName, Root: root}, a.runtime, a.runtime)
+	statistics, err := stats.New(stats.Config{NodeName: nodeName, Root: root}, a.runtime, a.runtime, nil)
 	must(t, err)
 	endpoint, err := server.New(server.Config{Address: "127.0.0.1:0", NodeName: nodeName}, server.Deps{
 		Client: client, Credentials: credentials, Pods: a.runtime, Streams: a.runtime, Logs: a.runtime, Stats: statistics,

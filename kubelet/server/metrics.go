@@ -37,7 +37,11 @@ func (s *Server) kubeletMetrics() ([]*dto.MetricFamily, error) {
 		sample{value: 1, labels: []string{"git_version", s.config.Version}})
 	running := 0
 	containers := map[string]int{}
-	for _, pod := range s.deps.Pods.Pods() {
+	pods := s.deps.Pods.Pods()
+	if s.deps.Volumes != nil {
+		addVolumes(f, pods, s.deps.Volumes)
+	}
+	for _, pod := range pods {
 		if pod.Status.Phase == corev1.PodRunning {
 			running++
 		}

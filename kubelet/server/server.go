@@ -87,6 +87,8 @@ type Deps struct {
 	Streams     Streams
 	Logs        Logs
 	Stats       Stats
+	// Volumes, if set, gives the metrics of volumes behind claims.
+	Volumes Volumes
 	// Settled, if set, is closed once Pods knows the node's pods and their containers; requests for them wait for it.
 	Settled <-chan struct{}
 	// Healthy answers why the kubelet does not work, or nil; a nil func means it does.

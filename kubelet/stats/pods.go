@@ -46,8 +46,30 @@ func (p *Provider) podStat(used *cri.PodStats, pod *corev1.Pod) statsapi.PodStat
 			result.Containers = append(result.Containers, c)
 		}
 	}
+	if p.volumes != nil {
+		result.VolumeStats = p.volumes.Usage(types.UID(used.UID))
+		addLocal(&stored, pod, result.VolumeStats)
+	}
 	result.EphemeralStorage = &stored
 	return result
+}
+
+// addLocal adds the volumes that are on the node's disk for as long as their pod lives.
+func addLocal(stored *statsapi.FsStats, pod *corev1.Pod, volumes []statsapi.VolumeStats) {
+	if pod == nil {
+		return
+	}
+	local := map[string]bool{}
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		local[v.Name] = v.ConfigMap != nil || v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumDefault
+	}
+	for i := range volumes {
+		if v := &volumes[i]; local[v.Name] && v.UsedBytes != nil && v.InodesUsed != nil {
+			*stored.UsedBytes += *v.UsedBytes
+			*stored.InodesUsed += *v.InodesUsed
+		}
+	}
 }
 
 func (p *Provider) container(pod string, used *cri.ContainerStats, of *corev1.Pod) statsapi.ContainerStats {

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"skiff/kubelet/cri"
@@ -38,11 +39,17 @@ type Pods interface {
 	Pods() []*corev1.Pod
 }
 
+// Volumes answers what was measured of a pod's volumes.
+type Volumes interface {
+	Usage(uid types.UID) []statsapi.VolumeStats
+}
+
 // Provider answers statistics. It is safe for concurrent use.
 type Provider struct {
 	config  Config
 	runtime Runtime
 	pods    Pods
+	volumes Volumes
 	host    host
 
 	mu     sync.Mutex
@@ -51,12 +58,12 @@ type Provider struct {
 	rates  rates
 }
 
-// New takes a first sample of the node's processors, so that the first answer knows a rate.
-func New(config Config, runtime Runtime, pods Pods) (*Provider, error) {
+// New takes volumes, which may be nil, and a first sample of the node's processors, so that the first answer knows a rate.
+func New(config Config, runtime Runtime, pods Pods, volumes Volumes) (*Provider, error) {
 	if config.MaxAge == 0 {
 		config.MaxAge = time.Second
 	}
-	p := &Provider{config: config, runtime: runtime, pods: pods, host: host{proc: "/proc"}, rates: rates{}}
+	p := &Provider{config: config, runtime: runtime, pods: pods, volumes: volumes, host: host{proc: "/proc"}, rates: rates{}}
 	total, err := p.host.cpu()
 	if err != nil {
 		return nil, fmt.Errorf("reading the node's processor time: %w", err)

@@ -61,7 +61,7 @@ func TestSummary(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		e := &engine{started: time.Now().Add(-time.Hour), dir: dir}
-		p, err := New(Config{NodeName: "node-1", Root: dir}, e, e)
+		p, err := New(Config{NodeName: "node-1", Root: dir}, e, e, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

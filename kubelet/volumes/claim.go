@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -12,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/storage/ephemeral"
+	translation "k8s.io/csi-translation-lib"
+	"k8s.io/klog/v2"
 )
 
 const localName = "kubernetes.io~local-volume"
@@ -19,7 +22,9 @@ const localName = "kubernetes.io~local-volume"
 // claim is the kind whose content outlives pods: a persistent volume behind a claim, be it named by the pod or made for
 // it (ephemeral).
 type claim struct {
-	client kubernetes.Interface
+	client    kubernetes.Interface
+	csi       *csiVolumes
+	translate translation.CSITranslator
 }
 
 func (claim) dir() string { return localName }
@@ -37,15 +42,78 @@ func (c claim) setUp(ctx context.Context, v *volume) (string, time.Time, error) 
 	if err != nil {
 		return "", time.Time{}, err
 	}
+	block := pv.Spec.VolumeMode != nil && *pv.Spec.VolumeMode == corev1.PersistentVolumeBlock
+	if err := checkUse(v.pod, v.spec.Name, block); err != nil {
+		return "", time.Time{}, err
+	}
+	// What was part of Kubernetes once is a driver's business now.
+	if c.translate.IsPVMigratable(pv) {
+		if pv, err = c.translate.TranslateInTreePVToCSI(klog.FromContext(ctx), pv); err != nil {
+			return "", time.Time{}, fmt.Errorf("failed to translate in-tree volume to CSI: %w", err)
+		}
+	}
+	readOnly := v.spec.PersistentVolumeClaim != nil && v.spec.PersistentVolumeClaim.ReadOnly
+	place := func(kind string) string { return filepath.Join(filepath.Dir(filepath.Dir(v.dir)), kind, pv.Name) }
 	switch {
+	case pv.Spec.CSI != nil:
+		return c.csi.provide(ctx, v, &csiVolume{
+			pod: v.pod, name: pv.Name, driver: pv.Spec.CSI.Driver, handle: pv.Spec.CSI.VolumeHandle, readOnly: readOnly, pv: pv, claim: bound,
+		})
+	case pv.Spec.Local != nil && block:
+		return pv.Spec.Local.Path, time.Time{}, checkDevice(pv.Spec.Local.Path)
+	case block:
+		return "", time.Time{}, fmt.Errorf("persistent volume %q is of a type that this node cannot provide as a device", pv.Name)
 	case pv.Spec.HostPath != nil:
 		return pv.Spec.HostPath.Path, time.Time{}, checkHostPath(pv.Spec.HostPath)
 	case pv.Spec.Local != nil:
-		readOnly := v.spec.PersistentVolumeClaim != nil && v.spec.PersistentVolumeClaim.ReadOnly
-		place := filepath.Join(filepath.Dir(v.dir), pv.Name)
-		return place, time.Time{}, mountLocal(v.pod, pv.Spec.Local.Path, place, readOnly)
+		return place(localName), time.Time{}, mountLocal(v.pod, pv.Spec.Local.Path, place(localName), readOnly)
+	case pv.Spec.NFS != nil:
+		return place(nfsName), time.Time{}, mountNFS(ctx, pv.Spec.NFS, pv.Spec.MountOptions, place(nfsName), readOnly || pv.Spec.NFS.ReadOnly)
 	}
 	return "", time.Time{}, fmt.Errorf("persistent volume %q is of a type this node cannot mount", pv.Name)
+}
+
+// checkUse says why containers can't have the volume in the way that they name it: a device is no directory.
+func checkUse(pod *corev1.Pod, volume string, block bool) error {
+	mounted, device := false, false
+	look := func(mounts []corev1.VolumeMount, devices []corev1.VolumeDevice) {
+		for i := range mounts {
+			mounted = mounted || mounts[i].Name == volume
+		}
+		for i := range devices {
+			device = device || devices[i].Name == volume
+		}
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			look(list[i].VolumeMounts, list[i].VolumeDevices)
+		}
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		look(pod.Spec.EphemeralContainers[i].VolumeMounts, pod.Spec.EphemeralContainers[i].VolumeDevices)
+	}
+	switch {
+	case block && mounted:
+		return fmt.Errorf("volume %s has volumeMode Block, but is specified in volumeMounts", volume)
+	case !block && device:
+		return fmt.Errorf("volume %s has volumeMode Filesystem, but is specified in volumeDevices", volume)
+	}
+	return nil
+}
+
+// checkDevice checks that a local volume to be given as a device is one.
+func checkDevice(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("path %q does not exist", path)
+	}
+	if err != nil {
+		return fmt.Errorf("examining a local volume: %w", err)
+	}
+	if info.Mode()&fs.ModeDevice == 0 || info.Mode()&fs.ModeCharDevice != 0 {
+		return fmt.Errorf("local volume %q is not a block device", path)
+	}
+	return nil
 }
 
 // boundClaim answers the claim of the volume, which has to be bound and, if made for a pod, made for this one.
@@ -70,9 +138,6 @@ func (c claim) boundClaim(ctx context.Context, v *volume) (*corev1.PersistentVol
 	}
 	if found.Status.Phase != corev1.ClaimBound || found.Spec.VolumeName == "" {
 		return nil, fmt.Errorf("error processing PVC %s/%s: PVC is not bound", v.pod.Namespace, name)
-	}
-	if mode := found.Spec.VolumeMode; mode != nil && *mode == corev1.PersistentVolumeBlock {
-		return nil, fmt.Errorf("error processing PVC %s/%s: this node cannot provide block volumes", v.pod.Namespace, name)
 	}
 	return found, nil
 }

@@ -17,7 +17,9 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 
+	"skiff/kubelet/csi"
 	"skiff/kubelet/objects"
 )
 
@@ -35,6 +37,12 @@ type Deps struct {
 	Informers informers.SharedInformerFactory
 	// Allocatable answers what the node can allocate, for limits a container does not set.
 	Allocatable func() corev1.ResourceList
+	// Drivers are the node's CSI drivers; none when nil.
+	Drivers *csi.Drivers
+	// InUse, if set, is called when VolumesInUse changed, for the node's status to say so soon.
+	InUse func()
+	// Events, if set, tells users what becomes of pods' certificates and of volumes that grow.
+	Events record.EventRecorder
 	// Wake, if set, is told of a pod whose last Mount failed and may now succeed because an object it uses changed.
 	Wake func(types.UID)
 }
@@ -46,7 +54,9 @@ type Manager struct {
 	kinds   []kind
 	wake    func(types.UID)
 	agenda  *agenda
+	stale   *agenda // pods whose volumes are to be measured
 	pods    cache.SharedIndexInformer
+	csi     *csiVolumes
 
 	mu      sync.Mutex
 	tracked map[types.UID]*tracked
@@ -54,7 +64,8 @@ type Manager struct {
 
 // tracked is one pod the manager has been asked to mount. Its lock orders everything done to the pod's directory.
 type tracked struct {
-	refs atomic.Pointer[map[objects.Ref]bool] // objects its content comes from
+	usage usage
+	refs  atomic.Pointer[map[objects.Ref]bool] // objects its content comes from
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
@@ -62,7 +73,10 @@ type tracked struct {
 	paths   map[string]string // of the last Mount
 	gone    bool
 	tokens  tokenCache
-	retry   time.Duration // of the last failed refresh, 0 after a good one
+	issued  certificates
+	// provided is what this process provided of drivers, by volume name.
+	provided map[string]*csiState
+	retry    time.Duration // of the last failed refresh, 0 after a good one
 }
 
 // volume is one volume of one pod as its kind sees it.
@@ -71,6 +85,9 @@ type volume struct {
 	spec   *corev1.Volume
 	dir    string // where the kind keeps it, below the pod's directory
 	tokens tokenCache
+	issued certificates
+	// provided is the pod's, by volume name.
+	provided map[string]*csiState
 }
 
 // kind is one way to provide a volume.
@@ -79,7 +96,8 @@ type kind interface {
 	dir() string
 	// owns says whether the volume is of this kind.
 	owns(spec *corev1.Volume) bool
-	// setUp makes the volume ready, answering its host path and, if its content ages, when to set it up again.
+	// setUp makes the volume ready, answering its host path and, if its content ages, when to set it up again. With an
+	// error, renew is when another attempt may succeed without anything else happening.
 	setUp(ctx context.Context, v *volume) (path string, renew time.Time, err error)
 }
 
@@ -96,7 +114,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // New makes a manager. It registers informers, so it has to run before the factory is started.
-func New(config Config, deps Deps) (*Manager, error) {
+func New(config Config, deps Deps) (_ *Manager, err error) {
 	if !filepath.IsAbs(config.Root) {
 		return nil, fmt.Errorf("volumes need an absolute root directory, not %q", config.Root)
 	}
@@ -105,9 +123,13 @@ func New(config Config, deps Deps) (*Manager, error) {
 		objects: objects.New(deps.Client, deps.Informers),
 		wake:    deps.Wake,
 		agenda:  newAgenda(),
+		stale:   newAgenda(),
 		tracked: map[types.UID]*tracked{},
 	}
-	m.kinds = allKinds(m.objects, deps)
+	if m.csi, err = newCSI(config, deps, m.objects); err != nil {
+		return nil, err
+	}
+	m.kinds = allKinds(m.objects, deps, m.csi)
 	m.pods = deps.Informers.Core().V1().Pods().Informer()
 	if err := m.objects.Watch(m.objectChanged); err != nil {
 		return nil, err
@@ -119,15 +141,17 @@ func New(config Config, deps Deps) (*Manager, error) {
 }
 
 // allKinds is the one list of the kinds of volume.
-func allKinds(reader *objects.Reader, deps Deps) []kind {
+func allKinds(reader *objects.Reader, deps Deps, drivers *csiVolumes) []kind {
 	return []kind{
 		emptyDir{allocatable: deps.Allocatable},
 		hostPath{},
 		configMaps(reader),
 		secrets(reader),
 		downwardAPI(deps.Allocatable),
-		projected(projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable}),
-		claim{client: deps.Client},
+		projected(newProjections(reader, deps)),
+		nfs{},
+		drivers,
+		claim{client: deps.Client, csi: drivers, translate: drivers.translate},
 	}
 }
 
@@ -142,14 +166,14 @@ func (m *Manager) Mount(ctx context.Context, pod *corev1.Pod) (map[string]string
 	t.pod, t.gone = pod, false
 	paths, renew, err := m.setUp(ctx, t, anyKind)
 	t.mounted, t.paths = err == nil, paths
-	if err == nil && !renew.IsZero() {
+	if !renew.IsZero() {
 		m.agenda.add(pod.UID, renew)
 	}
 	return maps.Clone(paths), err
 }
 
 // Unmount removes every volume of the pod, and with them the pod's directory if nothing else is left in it.
-func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
+func (m *Manager) Unmount(ctx context.Context, uid types.UID) error {
 	if uid == "" || filepath.Base(string(uid)) != string(uid) || uid == ".." || uid == "." {
 		return fmt.Errorf("unmounting volumes: %q is no pod UID", uid)
 	}
@@ -157,14 +181,16 @@ func (m *Manager) Unmount(_ context.Context, uid types.UID) error {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.gone, t.mounted = true, false
+		clear(t.provided)
 	}
-	if err := m.tearDown(uid); err != nil {
+	if err := m.tearDown(ctx, uid); err != nil {
 		return fmt.Errorf("unmounting volumes of pod %s: %w", uid, err)
 	}
 	m.mu.Lock()
 	delete(m.tracked, uid)
 	m.mu.Unlock()
 	m.agenda.drop(uid)
+	m.stale.drop(uid)
 	return nil
 }
 
@@ -202,7 +228,7 @@ func (m *Manager) track(pod *corev1.Pod) *tracked {
 	defer m.mu.Unlock()
 	t, ok := m.tracked[pod.UID]
 	if !ok {
-		t = &tracked{tokens: tokenCache{}}
+		t = &tracked{tokens: tokenCache{}, issued: certificates{}, provided: map[string]*csiState{}}
 		m.tracked[pod.UID] = t
 	}
 	return t
@@ -215,7 +241,7 @@ func (m *Manager) lookup(uid types.UID) *tracked {
 }
 
 // setUp sets up the volumes of the wanted kinds of a pod whose lock is held. renew is the earliest time one ages out.
-func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool) (paths map[string]string, renew time.Time, err error) {
+func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind, *corev1.Volume) bool) (paths map[string]string, renew time.Time, err error) {
 	t.pod = m.newest(t.pod)
 	paths = make(map[string]string, len(t.pod.Spec.Volumes))
 	var failures []error
@@ -225,7 +251,7 @@ func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool)
 			continue
 		}
 		k, err := m.kindOf(spec)
-		if err == nil && !wanted(k) {
+		if err == nil && !wanted(k, spec) {
 			continue
 		}
 		var path string
@@ -233,12 +259,12 @@ func (m *Manager) setUp(ctx context.Context, t *tracked, wanted func(kind) bool)
 		if err == nil {
 			path, again, err = k.setUp(ctx, t.volume(spec, filepath.Join(m.podDir(t.pod.UID), "volumes", k.dir())))
 		}
+		renew = earliest(renew, again)
 		if err != nil {
 			failures = append(failures, &Error{Volume: spec.Name, Err: err})
 			continue
 		}
 		paths[spec.Name] = path
-		renew = earliest(renew, again)
 	}
 	return paths, renew, errors.Join(failures...)
 }
@@ -263,10 +289,10 @@ func (m *Manager) kindOf(spec *corev1.Volume) (kind, error) {
 	return m.kinds[at], nil
 }
 
-func anyKind(kind) bool { return true }
+func anyKind(kind, *corev1.Volume) bool { return true }
 
 func (t *tracked) volume(spec *corev1.Volume, kindDir string) *volume {
-	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens}
+	return &volume{pod: t.pod, spec: spec, dir: filepath.Join(kindDir, spec.Name), tokens: t.tokens, issued: t.issued, provided: t.provided}
 }
 
 func (m *Manager) podDir(uid types.UID) string {

@@ -393,3 +393,34 @@ func TestTearDownRemovesWhatAnEarlierProcessLeftAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+// TestRefreshingWaitsForNoMount: a mount may wait for minutes, for its volume to be attached. Other pods' updates go on.
+func TestRefreshingWaitsForNoMount(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, configMap("settings", map[string]string{"a": "1"}))
+	pod := podWith(configMapVolume("config", "settings"))
+	paths := b.mount(t, pod)
+	busy := b.lookup(pod.UID)
+	busy.mu.Lock()
+	done := make(chan struct{})
+	go func() {
+		b.refresh(t.Context(), pod.UID)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Error("a refresh waits for a mount")
+	}
+	changed := configMap("settings", map[string]string{"a": "2"})
+	changed.ResourceVersion = "2"
+	if _, err := b.client.CoreV1().ConfigMaps("shop").Update(t.Context(), changed, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	busy.mu.Unlock()
+	<-done
+	eventually(t, "the update after the mount", func() bool {
+		got, err := os.ReadFile(filepath.Join(paths["config"], "a"))
+		return err == nil && string(got) == "2"
+	})
+}

@@ -12,10 +12,10 @@ import (
 	mountutils "k8s.io/mount-utils"
 )
 
-// isMount says whether something is mounted at path itself.
+// isMount says whether something is mounted at path itself. It asks no server of a filesystem that is away.
 func isMount(path string) (bool, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, 0, &st); err != nil {
 		return false, &os.PathError{Op: "statx", Path: path, Err: err}
 	}
 	if st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 {

@@ -3,12 +3,12 @@ package volumes
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
 
 	"skiff/kubelet/objects"
 )
@@ -20,6 +20,11 @@ type projections struct {
 	objects     *objects.Reader
 	client      kubernetes.Interface
 	allocatable func() corev1.ResourceList
+	events      record.EventRecorder // nil to tell nobody
+}
+
+func newProjections(reader *objects.Reader, deps Deps) projections {
+	return projections{objects: reader, client: deps.Client, allocatable: deps.Allocatable, events: deps.Events}
 }
 
 // projected is the kind that puts several sources into one directory. It is kept in memory.
@@ -42,7 +47,7 @@ func (p projections) files(ctx context.Context, v *volume) (files, time.Time, er
 	var renew time.Time
 	var failures []error
 	for i := range v.spec.Projected.Sources {
-		again, err := p.add(ctx, v, &v.spec.Projected.Sources[i], target{payload, m})
+		again, err := p.add(ctx, v, i, target{payload, m})
 		if err != nil {
 			failures = append(failures, err)
 		}
@@ -51,13 +56,21 @@ func (p projections) files(ctx context.Context, v *volume) (files, time.Time, er
 	return payload, renew, utilerrors.NewAggregate(failures)
 }
 
+// sourceKey identifies one source of a pod's projected volumes.
+type sourceKey struct {
+	volume string
+	index  int
+}
+
 // target is where a source's files go.
 type target struct {
 	files files
 	modes modes
 }
 
-func (p projections) add(ctx context.Context, v *volume, source *corev1.VolumeProjection, to target) (renew time.Time, err error) {
+// add adds the files of the source of that index.
+func (p projections) add(ctx context.Context, v *volume, index int, to target) (renew time.Time, err error) {
+	source := &v.spec.Projected.Sources[index]
 	switch {
 	case source.ConfigMap != nil:
 		return renew, addConfigMap(ctx, p.objects, to.files, to.modes, configMapPart{
@@ -76,7 +89,7 @@ func (p projections) add(ctx context.Context, v *volume, source *corev1.VolumePr
 	case source.ClusterTrustBundle != nil:
 		return p.addTrustBundle(ctx, source.ClusterTrustBundle, to)
 	case source.PodCertificate != nil:
-		return renew, fmt.Errorf("projecting a pod certificate to %s: this node has no signer for it", source.PodCertificate.CredentialBundlePath)
+		return p.addCertificate(ctx, v, index, to)
 	}
 	return renew, errors.New("the source of a projection names nothing this node can project")
 }

@@ -19,15 +19,26 @@ const (
 	firstRetry    = 100 * time.Millisecond
 	longestRetry  = 30 * time.Second
 	retryDoubling = 2
+	// whileBusy is when to look again at a pod that is just being mounted, which may take minutes: its volume may have to be
+	// attached, or its driver may hang.
+	whileBusy = 100 * time.Millisecond
 )
 
-// Run keeps the content of mounted volumes up to date until ctx ends.
+// Run keeps the content of mounted volumes up to date, and measures them for those who ask, until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
+	loops := &errgroup.Group{}
+	loops.Go(func() error { return m.agenda.work(ctx, refreshers, m.refresh) })
+	loops.Go(func() error { return m.stale.work(ctx, measurers, m.measure) })
+	return loops.Wait()
+}
+
+// work does the pods on the agenda as they fall due, some at once, until ctx ends.
+func (a *agenda) work(ctx context.Context, atOnce int, do func(context.Context, types.UID)) error {
 	workers := &errgroup.Group{}
-	workers.SetLimit(refreshers)
-	m.loop(ctx, func(uid types.UID) {
+	workers.SetLimit(atOnce)
+	a.loop(ctx, func(uid types.UID) {
 		workers.Go(func() error {
-			m.refresh(ctx, uid)
+			do(ctx, uid)
 			return nil
 		})
 	})
@@ -35,11 +46,11 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // loop hands out the pods on the agenda as they fall due.
-func (m *Manager) loop(ctx context.Context, start func(types.UID)) {
+func (a *agenda) loop(ctx context.Context, start func(types.UID)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		due, wait := m.agenda.take(time.Now())
+		due, wait := a.take(time.Now())
 		for _, uid := range due {
 			start(uid)
 		}
@@ -49,7 +60,7 @@ func (m *Manager) loop(ctx context.Context, start func(types.UID)) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.agenda.changed:
+		case <-a.changed:
 		case <-timer.C:
 		}
 	}
@@ -61,7 +72,10 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	if t == nil {
 		return
 	}
-	t.mu.Lock()
+	if !t.mu.TryLock() {
+		m.agenda.add(uid, time.Now().Add(whileBusy))
+		return
+	}
 	defer t.mu.Unlock()
 	if t.gone {
 		return
@@ -72,14 +86,14 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 		}
 		return
 	}
-	_, renew, err := m.setUp(ctx, t, isRendered)
+	_, renew, err := m.setUp(ctx, t, t.ages)
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
 		t.retry = min(max(t.retry*retryDoubling, firstRetry), longestRetry)
 		klog.FromContext(ctx).Error(err, "Updating a pod's volumes failed, their content stays as it is", "pod", klog.KObj(t.pod), "retry", t.retry)
-		m.agenda.add(uid, time.Now().Add(t.retry))
+		m.agenda.add(uid, earliest(renew, time.Now().Add(t.retry)))
 		return
 	}
 	t.retry = 0
@@ -88,9 +102,10 @@ func (m *Manager) refresh(ctx context.Context, uid types.UID) {
 	}
 }
 
-func isRendered(k kind) bool {
+// ages says whether a mounted volume is looked after: rendered content is, and what drivers provided.
+func (t *tracked) ages(k kind, spec *corev1.Volume) bool {
 	_, ok := k.(rendered)
-	return ok
+	return ok || t.provided[spec.Name] != nil
 }
 
 // objectChanged puts the pods that use an object on the agenda.

@@ -29,7 +29,7 @@ func (r rendered) owns(spec *corev1.Volume) bool { return r.claims(spec) }
 func (r rendered) setUp(ctx context.Context, v *volume) (string, time.Time, error) {
 	payload, renew, err := r.files(ctx, v)
 	if err != nil {
-		return "", time.Time{}, err
+		return "", renew, err
 	}
 	if err := openDir(v.dir); err != nil {
 		return "", time.Time{}, err

@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,9 +19,16 @@ func contentKinds() []string {
 }
 
 // tearDown unmounts and removes everything of a pod. It looks only at the disk and the mount table, so it also removes
-// what an earlier process left.
-func (m *Manager) tearDown(uid types.UID) error {
+// what an earlier process left. Only what drivers provided they have to take away themselves.
+func (m *Manager) tearDown(ctx context.Context, uid types.UID) error {
 	pod := m.podDir(uid)
+	// Subpaths are bound from volumes, which drivers can't take away before.
+	if err := unmountBelow(filepath.Join(pod, subpathsDir)); err != nil {
+		return err
+	}
+	if err := m.csi.tearDown(ctx, uid); err != nil {
+		return err
+	}
 	if err := unmountBelow(pod); err != nil {
 		return err
 	}

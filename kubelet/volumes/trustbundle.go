@@ -15,7 +15,7 @@ import (
 
 // trustBundleAge is how old the content of a projected trust bundle may get. Bundles change rarely and few nodes use
 // them, so they are read again now and then instead of being watched by every node.
-const trustBundleAge = time.Minute
+const trustBundleAge = 10 * time.Second
 
 // addTrustBundle writes the certificates of one bundle, or of all a signer's bundles that a selector matches.
 func (p projections) addTrustBundle(ctx context.Context, source *corev1.ClusterTrustBundleProjection, to target) (time.Time, error) {

@@ -70,6 +70,7 @@ var rules = append([]rule{
 	{"...", "github.com/containerd/containerd/...", []string{"kubelet/containerd/..."}, "one owner for containerd"},
 	{"...", "github.com/google/nftables/...", []string{"kubelet/nft/..."}, "one owner for nftables"},
 	{"...", "k8s.io/cri-api/...", []string{"kubelet/cri/..."}, "one owner for the CRI"},
+	{"...", "github.com/container-storage-interface/spec/...", []string{"kubelet/csi/...", "test/..."}, "one owner for CSI"},
 	{"...", "github.com/spf13/pflag", []string{"cmd/..."}, "flags exist only in cmd"},
 	{"...", "math/rand", nil, "use math/rand/v2"},
 	{"...", "github.com/pkg/errors", nil, "use fmt.Errorf with %w"},
