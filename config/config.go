@@ -63,6 +63,7 @@ type Config struct {
 	Profiling      Profiling
 	Autoscaling    Autoscaling
 	Scheduling     Scheduling
+	Ingress        Ingress
 
 	Verbosity int // klog verbosity
 }
@@ -87,6 +88,7 @@ func Default() Config {
 		Authentication: DefaultAuthentication(),
 		Authorization:  DefaultAuthorization(),
 		Autoscaling:    DefaultAutoscaling(),
+		Ingress:        DefaultIngress(),
 	}
 }
 
@@ -102,7 +104,7 @@ func (c *Config) Validate() error {
 	for _, check := range []func() error{
 		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
 		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits, c.validateProfiling,
-		c.validateAutoscaling, c.validateScheduling,
+		c.validateAutoscaling, c.validateScheduling, c.validateIngress,
 	} {
 		if err := check(); err != nil {
 			return err

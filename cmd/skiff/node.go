@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"skiff/config"
+	"skiff/ingress"
+	ingressproxy "skiff/ingress/proxy"
 	"skiff/kubelet"
 	"skiff/kubelet/bundle"
 	"skiff/kubelet/containerd"
@@ -74,6 +76,7 @@ type nodeParts struct {
 	proxy    *proxy.Proxy
 	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
+	ingress  *ingress.Ingress // nil when it is off
 }
 
 func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*nodeParts, error) {
@@ -139,7 +142,36 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err := n.localVolumes(c); err != nil {
 		return nil, err
 	}
+	if err := n.ingresses(c); err != nil {
+		return nil, err
+	}
 	return n, n.services(c)
+}
+
+// ingresses builds what serves Ingresses.
+func (n *nodeParts) ingresses(c *controlPlane) error {
+	h := n.host
+	if !h.ServesIngress() {
+		return nil
+	}
+	client, err := c.client(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	requests := ingressproxy.Default()
+	requests.BodyLimit, requests.AccessLog, requests.HTTPSPort = h.IngressBodyLimit(), h.Ingress.AccessLog, h.Ingress.HTTPSPort
+	n.ingress, err = ingress.New(ingress.Config{
+		Addresses: h.addresses, Host: h.IngressHost(), Proxy: requests,
+		HTTP:  ingress.Port{Number: h.Ingress.HTTPPort, Listener: h.ports.http, Flag: "ingress-http-port"},
+		HTTPS: ingress.Port{Number: h.Ingress.HTTPSPort, Listener: h.ports.https, Flag: "ingress-https-port"},
+	}, ingress.Deps{
+		Client: client, Informers: c.informers, Metrics: served{},
+		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: ingress.Component, Host: h.node}),
+	})
+	if err != nil {
+		return building("ingress", err)
+	}
+	return nil
 }
 
 // localVolumes builds what provisions volumes from the node's disk.
@@ -205,6 +237,9 @@ func (n *nodeParts) handOver(l *layer) {
 	l.run("kubelet-server", n.server.Run)
 	l.run("proxy", n.proxy.Run)
 	l.run("dns", n.dns.Run)
+	if n.ingress != nil {
+		l.run("ingress", n.ingress.Run)
+	}
 	l.run("events", func(ctx context.Context) error {
 		<-ctx.Done()
 		n.events.Shutdown()

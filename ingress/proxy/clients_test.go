@@ -204,7 +204,7 @@ func TestBusyRoom(t *testing.T) {
 	if !ok || r.all[first] || !r.all[second] || !r.all[third] {
 		t.Errorf("let in: %v; %v", ok, r.all)
 	}
-	r.closeAll()
+	r.close()
 	if len(r.all) > 0 || r.waiting.Len() > 0 {
 		t.Errorf("left: %v", r.all)
 	}
@@ -221,7 +221,7 @@ func TestMalformed(t *testing.T) {
 	world := &upstream{addresses: map[string][]string{"web": {backend(t, func(http.ResponseWriter, *http.Request) {})}}}
 	p := serve(t, world, func(c *Config) { c.HeaderBytes = 8 << 10 }, to("", "web"))
 	for name, c := range map[string]struct{ sent, want string }{
-		"no protocol":     {"hello\r\n\r\n", "400"},
+		"no protocol":     {"hello, this is no HTTP at all\r\n\r\n", "400"},
 		"no host":         {"GET / HTTP/1.1\r\n\r\n", "400"},
 		"two hosts":       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"},
 		"a long header":   {"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 32<<10) + "\r\n\r\n", "431"},
@@ -231,7 +231,7 @@ func TestMalformed(t *testing.T) {
 		"a tunnel":        {"CONNECT b:443 HTTP/1.1\r\nHost: b:443\r\n\r\n", "400"},
 		"a bad escape":    {"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
 		"no path":         {"GET x HTTP/1.1\r\nHost: a\r\n\r\n", "400"},
-		"TLS":             {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "400"},
+		"TLS":             {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 32) + "\n", "400"},
 		"as of a proxy":   {"GET http://b.test/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "200"},
 		"a folded header": {"GET / HTTP/1.1\r\nHost: a\r\n X: y\r\n\r\n", "400"},
 	} {

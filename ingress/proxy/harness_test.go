@@ -102,19 +102,30 @@ func serve(t *testing.T, world *upstream, change func(*Config), ingresses ...*ne
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := Listeners{HTTP: listen(t), HTTPS: listen(t)}
-	r := &running{Proxy: p, http: at.HTTP.Addr().String(), https: at.HTTPS.Addr().String(), world: world}
+	r := &running{Proxy: p, world: world}
 	r.set(t, ingresses...)
+	r.listen(t)
+	return r
+}
+
+// listen serves with and without TLS until the test ends.
+func (r *running) listen(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- p.Serve(ctx, at) }()
+	plain, secure := listen(t), listen(t)
+	r.http, r.https = plain.Addr().String(), secure.Addr().String()
+	done := make(chan error, 2)
+	go func() { done <- r.Serve(ctx, plain, false) }()
+	go func() { done <- r.Serve(ctx, secure, true) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
 		}
+		r.Close()
 	})
-	return r
 }
 
 func (r *running) set(t *testing.T, ingresses ...*networkingv1.Ingress) {

@@ -79,7 +79,9 @@ type room struct {
 
 	mu      sync.Mutex
 	all     map[*conn]bool
-	waiting *list.List // those between two requests and those whose first isn't complete, the one that waits longest first
+	closed  bool
+	running sync.WaitGroup // requests; nothing is added once it is closed
+	waiting *list.List     // those between two requests and those whose first isn't complete, the one that waits longest first
 }
 
 func newRoom(p *Proxy, name string) *room {
@@ -199,9 +201,23 @@ func (r *room) context(ctx context.Context, given net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, unwrap(given))
 }
 
-// closeAll ends all connections, those that were taken over too.
-func (r *room) closeAll() {
+// ServeHTTP serves a request that came in time.
+func (r *room) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return
+	}
+	r.running.Add(1)
+	r.mu.Unlock()
+	defer r.running.Done()
+	r.proxy.ServeHTTP(w, req)
+}
+
+// close ends all connections, those that were taken over too, and waits for their requests.
+func (r *room) close() {
+	r.mu.Lock()
+	r.closed = true
 	all := make([]*conn, 0, len(r.all))
 	for c := range r.all {
 		all = append(all, c)
@@ -210,6 +226,7 @@ func (r *room) closeAll() {
 	for _, c := range all {
 		_ = c.Close()
 	}
+	r.running.Wait()
 }
 
 func unwrap(given net.Conn) *conn {

@@ -23,15 +23,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &running{Proxy: p}
-	at := Listeners{HTTP: listen(t)}
-	r.http = at.HTTP.Addr().String()
-	ctx, done := t.Context(), make(chan error, 1)
-	go func() { done <- p.Serve(ctx, at) }()
-	t.Cleanup(func() {
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	r.listen(t)
 	client := r.client(t)
 	do(t, client, request(t, http.MethodGet, "http://a.test/", nil))
 	do(t, client, request(t, "BREW", "http://a.test/", nil))

@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -21,7 +20,7 @@ import (
 	"skiff/ingress/route"
 )
 
-// Proxy passes requests on. It is an http.Handler, which Server serves.
+// Proxy passes requests on. Close follows the end of every Serve.
 type Proxy struct {
 	config  Config
 	clock   clock.PassiveClock
@@ -29,7 +28,6 @@ type Proxy struct {
 	table   atomic.Pointer[route.Table]
 	forward *httputil.ReverseProxy
 	h1, h2c *http.Transport
-	running sync.WaitGroup
 }
 
 // New makes a proxy that routes nothing yet.
@@ -59,9 +57,8 @@ func (p *Proxy) SetTable(t *route.Table) {
 	p.metrics.reloads.Inc()
 }
 
-// close ends idle connections to backends once no request is left.
-func (p *Proxy) close() {
-	p.running.Wait()
+// Close ends idle connections to backends. It is called when no listener is served any more.
+func (p *Proxy) Close() {
 	p.h1.CloseIdleConnections()
 	p.h2c.CloseIdleConnections()
 }
@@ -87,8 +84,6 @@ func exchangeOf(ctx context.Context) *exchange {
 
 // ServeHTTP passes a request on and counts it.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.running.Add(1)
-	defer p.running.Done()
 	answer := newResponse(w, r, p)
 	x := &exchange{client: clientOf(r)}
 	if r.Body != nil && r.Body != http.NoBody {

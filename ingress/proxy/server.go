@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 )
 
@@ -30,35 +29,19 @@ const (
 	defaultLife = 10 * 365 * 24 * time.Hour
 )
 
-// Listeners are where requests come in; nil is none.
-type Listeners struct{ HTTP, HTTPS net.Listener }
-
-// Serve passes requests on that come at the listeners until ctx ends. It closes them. Requests that are on their way then
-// have a few seconds.
-func (p *Proxy) Serve(ctx context.Context, at Listeners) error {
-	group, ctx := errgroup.WithContext(ctx)
-	if at.HTTP != nil {
-		group.Go(func() error { return p.serveAt(ctx, at.HTTP, "http", nil) })
-	}
-	if at.HTTPS != nil {
-		group.Go(func() error { return p.serveAt(ctx, at.HTTPS, "https", p.tls()) })
-	}
-	err := group.Wait()
-	p.close()
-	return err
-}
-
-func (p *Proxy) serveAt(ctx context.Context, l net.Listener, name string, secure *tls.Config) error {
-	r := newRoom(p, name)
+// Serve passes requests on that come at the listener, with TLS if secure, until ctx ends, and closes it. Requests that are
+// on their way then have a few seconds.
+func (p *Proxy) Serve(ctx context.Context, at net.Listener, secure bool) error {
+	r := newRoom(p, "http")
 	s := &http.Server{
-		Handler: p, TLSConfig: secure, ReadHeaderTimeout: p.config.HeaderTimeout, IdleTimeout: p.config.IdleTimeout,
+		Handler: r, ReadHeaderTimeout: p.config.HeaderTimeout, IdleTimeout: p.config.IdleTimeout,
 		MaxHeaderBytes: p.config.HeaderBytes, ErrorLog: quiet(), ConnState: r.changed, ConnContext: r.context,
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		Protocols:   new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: streams},
 	}
 	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetHTTP2(secure != nil)
-	s.Protocols.SetUnencryptedHTTP2(secure == nil)
+	s.Protocols.SetHTTP2(secure)
+	s.Protocols.SetUnencryptedHTTP2(!secure)
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
@@ -67,18 +50,18 @@ func (p *Proxy) serveAt(ctx context.Context, l net.Listener, name string, secure
 		if s.Shutdown(patience) != nil {
 			_ = s.Close()
 		}
-		r.closeAll()
 	})
+	defer r.close()
 	var err error
-	if limited := (listener{l, r}); secure != nil {
+	if limited := (listener{at, r}); secure {
+		r.name, s.TLSConfig = "https", p.tls()
 		err = s.ServeTLS(limited, "", "")
 	} else {
 		err = s.Serve(limited)
 	}
 	if stop() { // it failed by itself
 		_ = s.Close()
-		r.closeAll()
-		return fmt.Errorf("serving %s for the ingress: %w", name, err)
+		return fmt.Errorf("serving %s for the ingress: %w", r.name, err)
 	}
 	<-ended
 	if errors.Is(err, http.ErrServerClosed) {
