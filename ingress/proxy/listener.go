@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// slow is how long a client that sends or reads a body may not progress before its connection may be ended for another.
-const slow = 5 * time.Second
+// slow is how long a client that sends or reads a body must have made no progress for its connection to be ended in favour
+// of another, where all connections are busy.
+const slow = time.Second
 
 // conn is a connection of a client. Each write has a time that it may take.
 type conn struct {
