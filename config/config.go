@@ -64,6 +64,7 @@ type Config struct {
 	Autoscaling    Autoscaling
 	Scheduling     Scheduling
 	Ingress        Ingress
+	LoadBalancer   bool // Services of type LoadBalancer get the node's addresses
 
 	Verbosity int // klog verbosity
 }
@@ -89,6 +90,7 @@ func Default() Config {
 		Authorization:  DefaultAuthorization(),
 		Autoscaling:    DefaultAutoscaling(),
 		Ingress:        DefaultIngress(),
+		LoadBalancer:   true,
 	}
 }
 

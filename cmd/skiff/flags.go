@@ -74,6 +74,7 @@ func (s *settings) bindIngress(f *pflag.FlagSet) {
 	f.IntVar(&in.HTTPSPort, "ingress-https-port", in.HTTPSPort, "port of Ingresses for HTTP over TLS; the same holds")
 	f.StringVar(&in.BodyLimit, "ingress-body-limit", in.BodyLimit, "longest body of a request to an Ingress that does not say so itself, as 8Mi; 0 is without limit")
 	f.BoolVar(&in.AccessLog, "ingress-access-log", in.AccessLog, "write a line to the log for each request to an Ingress")
+	f.BoolVar(&s.LoadBalancer, "load-balancer", s.LoadBalancer, "give Services of type LoadBalancer that name no class the addresses of this node")
 }
 
 // flagValues are the flags that would make the configuration.

@@ -20,6 +20,7 @@ import (
 	"skiff/kubelet/cri"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/env"
+	"skiff/kubelet/loadbalancer"
 	"skiff/kubelet/localpath"
 	"skiff/kubelet/network"
 	"skiff/kubelet/node"
@@ -76,7 +77,8 @@ type nodeParts struct {
 	proxy    *proxy.Proxy
 	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
-	ingress  *ingress.Ingress // nil when it is off
+	ingress  *ingress.Ingress       // nil when it is off
+	balancer *loadbalancer.Balancer // nil when it is off
 }
 
 func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*nodeParts, error) {
@@ -145,6 +147,9 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err := n.ingresses(c); err != nil {
 		return nil, err
 	}
+	if err := n.balance(c); err != nil {
+		return nil, err
+	}
 	return n, n.services(c)
 }
 
@@ -170,6 +175,25 @@ func (n *nodeParts) ingresses(c *controlPlane) error {
 	})
 	if err != nil {
 		return building("ingress", err)
+	}
+	return nil
+}
+
+// balance builds what gives Services the node's addresses.
+func (n *nodeParts) balance(c *controlPlane) error {
+	if !n.host.balances() {
+		return nil
+	}
+	client, err := c.client(loadbalancer.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	n.balancer, err = loadbalancer.New(loadbalancer.Config{Node: n.host.node, Addresses: n.host.addresses}, loadbalancer.Deps{
+		Client: client, Informers: c.informers,
+		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: loadbalancer.Component, Host: n.host.node}),
+	})
+	if err != nil {
+		return building("load balancer", err)
 	}
 	return nil
 }
@@ -239,6 +263,9 @@ func (n *nodeParts) handOver(l *layer) {
 	l.run("dns", n.dns.Run)
 	if n.ingress != nil {
 		l.run("ingress", n.ingress.Run)
+	}
+	if n.balancer != nil {
+		l.run("load-balancer", n.balancer.Run)
 	}
 	l.run("events", func(ctx context.Context) error {
 		<-ctx.Done()

@@ -2,7 +2,8 @@
 // second: the default roles and bindings, priority classes, flow schemas,
 // priority levels and system namespaces, as upstream v1.37 makes them, the role
 // for metrics.k8s.io that metrics-server brings along, and what a cluster with a
-// node of skiff's has beyond: storage on the node's disk, and Ingresses.
+// node of skiff's has beyond: storage on the node's disk, Ingresses, and
+// load balancing.
 package manifests
 
 import (
@@ -109,4 +110,14 @@ func IngressClusterRoles() ([]rbacv1.ClusterRole, error) {
 // IngressClusterRoleBindings lets it.
 func IngressClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
 	return read[rbacv1.ClusterRoleBinding]("ingress-clusterrolebindings.yaml")
+}
+
+// LoadBalancerClusterRoles is what gives Services the addresses of nodes may do.
+func LoadBalancerClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("loadbalancer-clusterroles.yaml")
+}
+
+// LoadBalancerClusterRoleBindings lets it.
+func LoadBalancerClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("loadbalancer-clusterrolebindings.yaml")
 }

@@ -123,3 +123,47 @@ func TestIngress(t *testing.T) {
 		return fmt.Errorf("%s accepts connections", node)
 	})
 }
+
+// TestLoadBalancer: a Service of type LoadBalancer is reached at the node's address, from outside and from pods, and the
+// second one that wants its port is told.
+func TestLoadBalancer(t *testing.T) {
+	t.Parallel()
+	c := cluster.New(t)
+	c.ServeImages()
+	c.Start()
+	c.Apply(t, shop)
+	c.Kubectl(t, "delete", "ingress", "shop")
+	for _, name := range []string{"first", "second"} {
+		c.Kubectl(t, "expose", "deployment", "web", "--name="+name, "--type=LoadBalancer", "--port=8000", "--target-port=8080")
+		if name == "first" {
+			c.Kubectl(t, "wait", "service/first", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}="+cluster.NodeIP, "--timeout=30s")
+		}
+	}
+	c.Kubectl(t, "rollout", "status", "deployment/web", "--timeout=60s")
+	cluster.WaitFor(t, "an answer at the node's address", 30*time.Second, func() error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+cluster.NodeIP+":8000", http.NoBody)
+		if err != nil {
+			return err
+		}
+		resp, err := c.HTTP().Do(req)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		if body, err := io.ReadAll(resp.Body); !strings.HasPrefix(string(body), "Hello from web-") {
+			return fmt.Errorf("%q (%w)", body, err)
+		}
+		return nil
+	})
+	c.Kubectl(t, "run", "client", "--image="+cluster.OpenRegistry+"/agent:v1", "--restart=Never", "--command", "--", "agent", "get", "http://"+cluster.NodeIP+":8000")
+	c.Kubectl(t, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/client", "--timeout=60s")
+	cluster.WaitFor(t, "the second Service's event", 30*time.Second, func() error {
+		if got := c.Kubectl(t, "events", "--for=service/second"); !strings.Contains(got, "belongs to the older Service default/first") {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	})
+	if got := c.Kubectl(t, "get", "service", "second", "--no-headers"); !strings.Contains(got, "<pending>") {
+		t.Errorf("the second one: %s", got)
+	}
+}

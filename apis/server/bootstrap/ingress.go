@@ -39,3 +39,8 @@ func (b Bootstrap) ingressClass(ctx context.Context) error {
 		},
 	}.ensure(ctx)
 }
+
+// LoadBalancer makes the role of what gives Services the addresses of nodes.
+func (b Bootstrap) LoadBalancer(ctx context.Context) error {
+	return b.addOn(ctx, func(context.Context) error { return nil }, manifests.LoadBalancerClusterRoles, manifests.LoadBalancerClusterRoleBindings)
+}
