@@ -3,7 +3,7 @@
 // events.
 //
 // Ports are taken only while there is something to serve, unless the caller brings listeners: a cluster without Ingresses
-// leaves 80 and 443 to others.
+// leaves 80 and 443 to others. Gateways and HTTPRoutes are served in the same way where their kinds are installed.
 //
 //	Ingresses, classes, Services, slices, Secrets ──▶ changes ──▶ route.Compile ──▶ proxy.SetTable
 //	                                                                          ╰──▶ events, listeners, statuses
@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
@@ -66,6 +67,8 @@ type Deps struct {
 	Client kubernetes.Interface
 	// Informers are shared; New registers what it needs.
 	Informers informers.SharedInformerFactory
+	// Dynamic acts as Account too, for the Gateway API. Without it that isn't served.
+	Dynamic dynamic.Interface
 	// Events tells of Ingresses; its component is Component.
 	Events record.EventRecorder
 	// Metrics is where metrics are shown; nil shows none.
@@ -82,6 +85,7 @@ type Ingress struct {
 	statuses *statuses
 	ports    []*port
 	keypairs route.Keypairs
+	gateways *gateways
 
 	ingresses listers.IngressLister
 	classes   listers.IngressClassLister
@@ -112,6 +116,7 @@ func New(config Config, deps Deps) (*Ingress, error) {
 		objects: objects{core.Services().Lister(), slices.Lister(), core.Secrets().Lister()},
 	}
 	i.statuses = newStatuses(i, core.Nodes().Lister())
+	i.gateways = &gateways{of: i, client: deps.Dynamic, namespaces: core.Namespaces().Lister()}
 	for _, at := range []struct {
 		Port
 
@@ -128,6 +133,7 @@ func New(config Config, deps Deps) (*Ingress, error) {
 		{slices.Informer(), i.changes.slice},
 		{core.Secrets().Informer(), i.changes.secret},
 		{core.Nodes().Informer(), nil},
+		{core.Namespaces().Informer(), i.gateways.namespaceChanged},
 	}
 	return i, nil
 }
@@ -175,6 +181,7 @@ func (i *Ingress) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { i.loop(ctx); return nil })
 	group.Go(func() error { i.statuses.run(ctx); return nil })
+	group.Go(func() error { i.gateways.run(ctx); return nil })
 	return group.Wait()
 }
 

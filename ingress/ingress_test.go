@@ -26,6 +26,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
@@ -41,23 +42,24 @@ const nodeAddress = "192.0.2.7"
 // cluster is an API with a running ingress.
 type cluster struct {
 	kubernetes.Interface
-	t      *testing.T
-	events *record.FakeRecorder
-	host   string // that it listens at
+	customs dynamic.Interface
+	t       *testing.T
+	events  *record.FakeRecorder
+	host    string // that it listens at
 }
 
 // start runs an ingress at ports of an address of 127/8 that no other test has.
 func start(t *testing.T, host string) *cluster {
 	t.Helper()
 	s := env.Start(t, env.Options{Configure: func(c *server.Config) { c.Ingress = true }})
-	c := &cluster{Interface: kubernetes.NewForConfigOrDie(s.Admin()), t: t, events: record.NewFakeRecorder(100), host: host}
+	c := &cluster{Interface: kubernetes.NewForConfigOrDie(s.Admin()), customs: dynamic.NewForConfigOrDie(s.Admin()), t: t, events: record.NewFakeRecorder(100), host: host}
+	own := s.Config(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
 	factory := informers.NewSharedInformerFactory(c, 0)
 	i, err := ingress.New(ingress.Config{
 		Addresses: []netip.Addr{netip.MustParseAddr(nodeAddress)}, Host: host, Proxy: proxy.Default(),
 		HTTP: ingress.Port{Number: 18080, Flag: "ingress-http-port"}, HTTPS: ingress.Port{Number: 18443, Flag: "ingress-https-port"},
 	}, ingress.Deps{
-		Client:    kubernetes.NewForConfigOrDie(s.Config(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")),
-		Informers: factory, Events: c.events,
+		Client: kubernetes.NewForConfigOrDie(own), Dynamic: dynamic.NewForConfigOrDie(own), Informers: factory, Events: c.events,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,9 +28,9 @@ func (i *Ingress) loop(ctx context.Context) {
 	i.changes.all()
 	for {
 		var retry <-chan time.Time
-		if i.changes.take(uses) || i.missing() {
+		if i.changes.take(uses) || i.missing() || i.gateways.unreported {
 			uses = i.sync(ctx)
-			if i.missing() {
+			if i.missing() || i.gateways.unreported {
 				retry = time.After(retryPeriod)
 			}
 		}
@@ -65,10 +65,11 @@ func (i *Ingress) sync(ctx context.Context) map[route.Reference]bool {
 		klog.FromContext(ctx).Error(err, "Listing Ingresses")
 		return nil
 	}
-	compiled := route.Compile(ingresses, i.objects, &i.keypairs)
+	compiled := route.CompileAll(ingresses, i.gateways.read(ctx), i.objects, &i.keypairs)
 	i.proxy.SetTable(compiled.Table)
 	problems := append(compiled.Problems, i.listen(ctx, ingresses, !compiled.Table.Empty())...)
 	i.told.tell(problems)
+	i.gateways.report(ctx, compiled)
 	return compiled.Uses
 }
 

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
@@ -159,9 +160,14 @@ func (n *nodeParts) ingresses(c *controlPlane) error {
 	if !h.ServesIngress() {
 		return nil
 	}
-	client, err := c.client(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	groups := []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}
+	client, err := c.client(ingress.Account, groups...)
 	if err != nil {
 		return err
+	}
+	customs, err := dynamic.NewForConfig(c.loopback.Config(ingress.Account, groups...))
+	if err != nil {
+		return building("client of "+ingress.Account, err)
 	}
 	requests := ingressproxy.Default()
 	requests.BodyLimit, requests.AccessLog, requests.HTTPSPort = h.IngressBodyLimit(), h.Ingress.AccessLog, h.Ingress.HTTPSPort
@@ -170,7 +176,7 @@ func (n *nodeParts) ingresses(c *controlPlane) error {
 		HTTP:  ingress.Port{Number: h.Ingress.HTTPPort, Listener: h.ports.http, Flag: "ingress-http-port"},
 		HTTPS: ingress.Port{Number: h.Ingress.HTTPSPort, Listener: h.ports.https, Flag: "ingress-https-port"},
 	}, ingress.Deps{
-		Client: client, Informers: c.informers, Metrics: served{},
+		Client: client, Dynamic: customs, Informers: c.informers, Metrics: served{},
 		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: ingress.Component, Host: h.node}),
 	})
 	if err != nil {

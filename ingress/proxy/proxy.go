@@ -46,7 +46,7 @@ func New(config Config, deps Deps) (*Proxy, error) {
 	p.table.Store(route.Compile(nil, nil, &route.Keypairs{}).Table)
 	p.h1, p.h2c = transports(config)
 	p.forward = &httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: p, ErrorHandler: p.failed, BufferPool: newBuffers(), ErrorLog: quiet(),
+		Rewrite: p.rewrite, Transport: p, ModifyResponse: p.answered, ErrorHandler: p.failed, BufferPool: newBuffers(), ErrorLog: quiet(),
 	}
 	return p, nil
 }
@@ -66,6 +66,7 @@ func (p *Proxy) Close() {
 // exchange is a request on its way.
 type exchange struct {
 	target  *route.Target
+	backend route.Share
 	path    route.Path
 	client  string // its address
 	id      string
@@ -73,6 +74,14 @@ type exchange struct {
 	cancel  context.CancelCauseFunc
 	retries int
 	to      string // the endpoint that was asked last
+}
+
+// service is what it goes to, for logs.
+func (x *exchange) service() string {
+	if x.backend.Backend == nil {
+		return ""
+	}
+	return x.backend.Service
 }
 
 type exchangeKey struct{}
@@ -109,6 +118,12 @@ func (p *Proxy) serve(w *response, r *http.Request, x *exchange) {
 		http.Redirect(w, r, "https://"+p.secureHost(host)+r.URL.RequestURI(), http.StatusPermanentRedirect)
 		return
 	}
+	if f := x.target.Filters; f != nil && f.Redirect != nil {
+		to, status := f.Location(r.TLS != nil, host, portOf(r), x.path.Escaped, r.URL.RawQuery)
+		w.Header().Set("Location", to)
+		w.WriteHeader(status)
+		return
+	}
 	limit := p.config.BodyLimit
 	if x.target.Options.BodyLimit >= 0 {
 		limit = x.target.Options.BodyLimit
@@ -118,7 +133,11 @@ func (p *Proxy) serve(w *response, r *http.Request, x *exchange) {
 		w.refuse(http.StatusRequestEntityTooLarge, "the body is too long")
 		return
 	}
-	if len(x.target.Backend.Endpoints) == 0 {
+	if x.backend, ok = x.target.Choose(); !ok || x.backend.Invalid {
+		w.refuse(http.StatusInternalServerError, "the route has no valid backend")
+		return
+	}
+	if len(x.backend.Endpoints) == 0 {
 		w.refuse(http.StatusServiceUnavailable, "no endpoint is ready")
 		return
 	}
@@ -151,8 +170,9 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.Host = pr.In.Host
 	out.URL.RawQuery = pr.In.URL.RawQuery
-	if path, err := url.PathUnescape(x.path.Escaped); err == nil {
-		out.URL.Path, out.URL.RawPath = path, x.path.Escaped
+	escaped := x.target.Filters.Path(x.path.Escaped)
+	if path, err := url.PathUnescape(escaped); err == nil {
+		out.URL.Path, out.URL.RawPath = path, escaped
 	}
 	out.Trailer = pr.In.Trailer // one map, as its values come with the end of the body
 	proto, port := "http", portOf(pr.In)
@@ -177,6 +197,31 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 		h.Del("Connection")
 	}
 	h.Del("Http2-Settings")
+	for _, f := range []*route.Filters{x.target.Filters, x.backend.Filters} {
+		if f == nil {
+			continue
+		}
+		for _, change := range f.Request {
+			change.Apply(h)
+		}
+		if f.Rewrite != nil && f.Rewrite.Hostname != nil {
+			out.Host = *f.Rewrite.Hostname
+		}
+	}
+}
+
+// answered changes the answer of a backend as its route wants it.
+func (p *Proxy) answered(resp *http.Response) error {
+	x := exchangeOf(resp.Request.Context())
+	for _, f := range []*route.Filters{x.target.Filters, x.backend.Filters} {
+		if f == nil {
+			continue
+		}
+		for _, change := range f.Response {
+			change.Apply(resp.Header)
+		}
+	}
+	return nil
 }
 
 // forget removes what clients say of the way of their request, in the spelling too that programs take for the same which
@@ -229,7 +274,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		answer.Header().Set("Connection", "close")
 		answer.refuse(http.StatusBadRequest, "the body can't be read")
 	default:
-		klog.FromContext(r.Context()).V(2).Info("A backend failed", "route", x.target.Route, "service", x.target.Service, "endpoint", x.to, "err", err)
+		klog.FromContext(r.Context()).V(2).Info("A backend failed", "route", x.target.Route, "service", x.service(), "endpoint", x.to, "err", err)
 		answer.refuse(http.StatusBadGateway, "the backend failed")
 	}
 }
@@ -250,7 +295,7 @@ func (p *Proxy) record(r *http.Request, w *response, x *exchange) {
 		"status", w.status, "bytes", w.bytes, "duration", fmt.Sprintf("%.6f", p.clock.Since(w.from).Seconds()), "agent", r.UserAgent(), "id", x.id,
 	}
 	if x.target != nil {
-		values = append(values, "route", x.target.Route, "service", x.target.Service, "endpoint", x.to, "retries", x.retries)
+		values = append(values, "route", x.target.Route, "service", x.service(), "endpoint", x.to, "retries", x.retries)
 	}
 	klog.FromContext(r.Context()).Info("Request", values...)
 }

@@ -42,8 +42,8 @@ func transports(c Config) (h1, h2c *http.Transport) {
 // RoundTrip sends a request to an endpoint of its target, the next in turn. If that can't be, it tries the others.
 func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := exchangeOf(r.Context())
-	endpoints := x.target.Backend.Endpoints
-	turn := x.target.Backend.Turn()
+	endpoints := x.backend.Endpoints
+	turn := x.backend.Turn()
 	for try := 1; ; try++ {
 		x.to = endpoints[(turn+try)%len(endpoints)]
 		resp, err := p.ask(r, x)
@@ -60,7 +60,7 @@ func (p *Proxy) ask(r *http.Request, x *exchange) (*http.Response, error) {
 	out := r.WithContext(r.Context())
 	at := *r.URL
 	at.Scheme, at.Host = "http", x.to
-	switch x.target.Backend.Protocol {
+	switch x.backend.Protocol {
 	case route.H2C:
 		transport = p.h2c
 	case route.HTTPS:

@@ -52,6 +52,9 @@ type Compiled struct {
 	// Uses is what the table changes with, whether it exists or not.
 	Uses     map[Reference]bool
 	Problems []Problem
+	// Gateways and Routes are what became of those of the Gateway API.
+	Gateways []GatewayResult
+	Routes   []RouteResult
 }
 
 // compiler is one run of Compile.
@@ -79,6 +82,12 @@ type backendKey struct {
 
 // Compile makes a table of Ingresses, all of which are served. They aren't changed.
 func Compile(ingresses []*networkingv1.Ingress, objects Objects, keypairs *Keypairs) Compiled {
+	return CompileAll(ingresses, &Gateways{}, objects, keypairs)
+}
+
+// CompileAll makes a table of Ingresses and of what there is of the Gateway API. Where both want the same host and path the
+// Ingress has it.
+func CompileAll(ingresses []*networkingv1.Ingress, gateways *Gateways, objects Objects, keypairs *Keypairs) Compiled {
 	keypairs.begin()
 	c := &compiler{
 		builder: newBuilder(), objects: objects, keypairs: keypairs, uses: map[Reference]bool{},
@@ -87,7 +96,8 @@ func Compile(ingresses []*networkingv1.Ingress, objects Objects, keypairs *Keypa
 	for _, in := range slices.SortedFunc(slices.Values(ingresses), byAge) {
 		c.ingress(in)
 	}
-	return Compiled{Table: c.table, Uses: c.uses, Problems: c.problems}
+	gatewayResults, routeResults := c.gateways(gateways)
+	return Compiled{Table: c.table, Uses: c.uses, Problems: c.problems, Gateways: gatewayResults, Routes: routeResults}
 }
 
 // byAge puts the older object first, as the one that was there has the right to a path.
@@ -162,7 +172,7 @@ func (c *compiler) target(s *scope, host, at string, b *networkingv1.IngressBack
 	}
 	if b.Service == nil {
 		c.problem(s.Ingress, ReasonResource, at+": resource backends aren't served: name a Service")
-		t.Backend = &Backend{Protocol: HTTP}
+		t.Backends = []Share{{&Backend{Protocol: HTTP}, 1, nil}}
 		return t
 	}
 	name := types.NamespacedName{Namespace: s.Namespace, Name: b.Service.Name}
@@ -170,14 +180,13 @@ func (c *compiler) target(s *scope, host, at string, b *networkingv1.IngressBack
 	if port == "" {
 		port = fmt.Sprint(b.Service.Port.Number)
 	}
-	t.Service = name.String() + ":" + port
 	key := backendKey{name, port, s.protocol}
 	if known := c.backends[key]; known != nil {
-		t.Backend = known
+		t.Backends = []Share{{known, 1, nil}}
 		return t
 	}
 	backend, reason, problem := c.backend(name, b.Service.Port, s.protocol)
-	t.Backend = backend
+	t.Backends = []Share{{backend, 1, nil}}
 	if problem != "" {
 		c.problem(s.Ingress, reason, at+": "+problem)
 		return t // not remembered, so that every Ingress hears of it
@@ -188,7 +197,7 @@ func (c *compiler) target(s *scope, host, at string, b *networkingv1.IngressBack
 
 func (c *compiler) backend(name types.NamespacedName, at networkingv1.ServiceBackendPort, protocol Protocol) (b *Backend, reason, problem string) {
 	c.uses[Reference{"Service", name}] = true
-	b = &Backend{Protocol: cmp.Or(protocol, HTTP)}
+	b = &Backend{Service: name.String() + ":" + cmp.Or(at.Name, fmt.Sprint(at.Number)), Protocol: cmp.Or(protocol, HTTP)}
 	svc := c.objects.Service(name)
 	switch {
 	case svc == nil:

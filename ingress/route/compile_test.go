@@ -75,7 +75,7 @@ func ask(t *testing.T, table *Table, host, path string) string {
 	if !ok {
 		return ""
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(target.Service, "default/"), ":")
+	name, _, _ := strings.Cut(strings.TrimPrefix(target.Backends[0].Service, "default/"), ":")
 	return name
 }
 
@@ -216,8 +216,8 @@ func TestBackends(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s: not routed", c.name)
 		}
-		if got := strings.Join(target.Backend.Endpoints, " "); got != c.endpoints || target.Backend.Protocol != c.protocol {
-			t.Errorf("%s: %s by %s", c.name, got, target.Backend.Protocol)
+		if got := strings.Join(target.Backends[0].Endpoints, " "); got != c.endpoints || target.Backends[0].Protocol != c.protocol {
+			t.Errorf("%s: %s by %s", c.name, got, target.Backends[0].Protocol)
 		}
 		reason := ""
 		for _, p := range compiled.Problems {

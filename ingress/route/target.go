@@ -18,13 +18,51 @@ const (
 // Target is where requests that a rule matched go.
 type Target struct {
 	// Route is the kind, namespace and name of the object that said so, for logs.
-	Route string
-	// Service is the namespace, name and port of what they go to, for logs.
-	Service string
-	Backend *Backend
+	Route   string
 	Options Options
 	// TLS says that the rule's host has a certificate.
 	TLS bool
+	// Backends share requests by weight. One whose weight is 0 gets none.
+	Backends []Share
+	// Filters is nil if nothing is changed.
+	Filters *Filters
+
+	turn atomic.Uint32
+}
+
+// Share is the part of the requests that a backend gets.
+type Share struct {
+	*Backend
+
+	Weight int
+	// Filters are of this backend alone.
+	Filters *Filters
+}
+
+// Choose answers whose turn it is; false if there is nobody.
+func (t *Target) Choose() (Share, bool) {
+	if len(t.Backends) == 1 && t.Backends[0].Weight > 0 {
+		return t.Backends[0], true
+	}
+	total := 0
+	for _, s := range t.Backends {
+		total += s.Weight
+	}
+	if total == 0 {
+		return Share{}, false
+	}
+	// Steps of a number that has no divisor in common with the total go through all of it, and mix the backends.
+	step, n := 7919, int(t.turn.Add(1)&(1<<31-1))
+	if total%step == 0 {
+		step = 1
+	}
+	at := n % total * (step % total) % total
+	for _, s := range t.Backends {
+		if at -= s.Weight; at < 0 {
+			return s, true
+		}
+	}
+	return Share{}, false
 }
 
 // Options is how requests are treated that go one way.
@@ -39,9 +77,13 @@ type Options struct {
 
 // Backend is the endpoints that requests are shared out among.
 type Backend struct {
+	// Service is the namespace, name and port of what it stands for, for logs.
+	Service  string
 	Protocol Protocol
 	// Endpoints are addresses with ports.
 	Endpoints []string
+	// Invalid says that it names nothing that could have endpoints, which an HTTPRoute answers with 500.
+	Invalid bool
 
 	turn atomic.Uint32
 }

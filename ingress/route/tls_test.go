@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
@@ -13,6 +14,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// secured says that a request came over TLS.
+func secured() *tls.ConnectionState { return &tls.ConnectionState{} }
 
 // secret holds a certificate for the names.
 func secret(t *testing.T, name, version string, names ...string) *corev1.Secret {
