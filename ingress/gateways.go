@@ -71,14 +71,15 @@ func (g *gateways) followed() int {
 // look answers the kinds that are there; none unless all that matter are.
 func (g *gateways) look(ctx context.Context) map[string]schema.GroupVersionResource {
 	kinds := map[string]schema.GroupVersionResource{}
-	for _, version := range []string{"v1beta1", "v1"} {
+	for _, version := range []string{"v1", "v1beta1"} {
 		gv := schema.GroupVersion{Group: route.GatewayGroup, Version: version}
 		list, err := g.of.client.Discovery().ServerResourcesForGroupVersion(gv.String())
 		if err != nil {
-			continue // it isn't there, or can't be asked for now
+			break // it isn't there, or can't be asked for now; grants need not be
 		}
 		for _, r := range list.APIResources {
-			if r.Name == grants || version == "v1" && (r.Name == classes || r.Name == gates || r.Name == routes) {
+			_, known := kinds[r.Name]
+			if !known && (r.Name == grants || version == "v1" && (r.Name == classes || r.Name == gates || r.Name == routes)) {
 				kinds[r.Name] = gv.WithResource(r.Name)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
 	"skiff/apis/server"
@@ -43,6 +45,7 @@ const nodeAddress = "192.0.2.7"
 type cluster struct {
 	kubernetes.Interface
 	customs dynamic.Interface
+	own     *rest.Config
 	t       *testing.T
 	events  *record.FakeRecorder
 	host    string // that it listens at
@@ -53,13 +56,21 @@ func start(t *testing.T, host string) *cluster {
 	t.Helper()
 	s := env.Start(t, env.Options{Configure: func(c *server.Config) { c.Ingress = true }})
 	c := &cluster{Interface: kubernetes.NewForConfigOrDie(s.Admin()), customs: dynamic.NewForConfigOrDie(s.Admin()), t: t, events: record.NewFakeRecorder(100), host: host}
-	own := s.Config(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	c.own = s.Config(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	t.Cleanup(c.run())
+	return c
+}
+
+// run runs the ingress until the answered function is called, once or more often.
+func (c *cluster) run() (stop func()) {
+	t := c.t
+	t.Helper()
 	factory := informers.NewSharedInformerFactory(c, 0)
 	i, err := ingress.New(ingress.Config{
-		Addresses: []netip.Addr{netip.MustParseAddr(nodeAddress)}, Host: host, Proxy: proxy.Default(),
+		Addresses: []netip.Addr{netip.MustParseAddr(nodeAddress)}, Host: c.host, Proxy: proxy.Default(),
 		HTTP: ingress.Port{Number: 18080, Flag: "ingress-http-port"}, HTTPS: ingress.Port{Number: 18443, Flag: "ingress-https-port"},
 	}, ingress.Deps{
-		Client: kubernetes.NewForConfigOrDie(own), Dynamic: dynamic.NewForConfigOrDie(own), Informers: factory, Events: c.events,
+		Client: kubernetes.NewForConfigOrDie(c.own), Dynamic: dynamic.NewForConfigOrDie(c.own), Informers: factory, Events: c.events,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,14 +79,13 @@ func start(t *testing.T, host string) *cluster {
 	factory.Start(ctx.Done())
 	done := make(chan error, 1)
 	go func() { done <- i.Run(ctx) }()
-	t.Cleanup(func() {
+	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		factory.Shutdown()
 	})
-	return c
 }
 
 // must fails the test on an error of a call that answers an object.
@@ -291,6 +301,36 @@ func TestPortInUse(t *testing.T) {
 	_ = taken.Close()
 	c.service("other") // of no interest
 	eventually(t, "the certificate", "ingress.invalid", func() string { return c.shown("a.test") })
+}
+
+// TestRestart: an Ingress keeps its address while the ingress ends and starts, and is served again.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	s := env.Start(t, env.Options{Configure: func(c *server.Config) { c.Ingress = true }})
+	c := &cluster{
+		Interface: kubernetes.NewForConfigOrDie(s.Admin()), customs: dynamic.NewForConfigOrDie(s.Admin()), t: t, events: record.NewFakeRecorder(100), host: "127.101.0.5",
+		own: s.Config(ingress.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"),
+	}
+	stop := c.run()
+	c.service("web")
+	c.ingress("in", "skiff", "a.test", "web")
+	c.answers("a.test", 200, "web")
+	eventually(t, "its address", nodeAddress, func() string { return c.address("in") })
+	version := func() string {
+		return must[*networkingv1.Ingress](t)(c.NetworkingV1().Ingresses("default").Get(t.Context(), "in", metav1.GetOptions{})).ResourceVersion
+	}
+	before := version()
+	stop()
+	if status, _ := c.ask("a.test"); status != 0 {
+		t.Errorf("served by nobody: %d", status)
+	}
+	t.Cleanup(c.run())
+	c.answers("a.test", 200, "web")
+	c.ingress("other", "skiff", "b.test", "web")
+	eventually(t, "the other's address", nodeAddress, func() string { return c.address("other") })
+	if version() != before {
+		t.Error("the address was written though it is the same")
+	}
 }
 
 func TestAddresses(t *testing.T) {

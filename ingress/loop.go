@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,11 +26,13 @@ const reasonListen = "PortUnavailable"
 // loop compiles the routes whenever what they are made from has changed.
 func (i *Ingress) loop(ctx context.Context) {
 	var uses map[route.Reference]bool
+	ready := sync.OnceFunc(func() { close(i.statuses.ready) })
 	i.changes.all()
 	for {
 		var retry <-chan time.Time
 		if i.changes.take(uses) || i.missing() || i.gateways.unreported {
 			uses = i.sync(ctx)
+			ready()
 			if i.missing() || i.gateways.unreported {
 				retry = time.After(retryPeriod)
 			}

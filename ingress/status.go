@@ -32,11 +32,12 @@ type statuses struct {
 	of      *Ingress
 	nodes   corelisters.NodeLister
 	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
-	serving atomic.Bool // a port is open
+	serving atomic.Bool   // a port is open
+	ready   chan struct{} // closed once it is known whether one is
 }
 
 func newStatuses(of *Ingress, nodes corelisters.NodeLister) *statuses {
-	return &statuses{of: of, nodes: nodes, queue: workqueue.NewTypedRateLimitingQueue(
+	return &statuses{of: of, nodes: nodes, ready: make(chan struct{}), queue: workqueue.NewTypedRateLimitingQueue(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry))}
 }
 
@@ -49,6 +50,11 @@ func (s *statuses) add(object any) {
 func (s *statuses) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, s.queue.ShutDown)
 	defer stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.ready: // before that, addresses from before a restart would be taken away for a moment
+	}
 	for {
 		key, ended := s.queue.Get()
 		if ended {
