@@ -19,7 +19,7 @@ TOOLMOD := hack/bundle/go.mod
 UPFLAGS ?=
 
 # What skiff is built from.
-GOFILES = $(shell find apis cmd config controllers internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
+GOFILES = $(shell find apis cmd config controllers ingress internal kubelet scheduler -name '*.go' -not -name '*_test.go' 2>/dev/null) go.mod
 
 # One set of build settings, so that tests and binary share the build cache.
 export CGO_ENABLED := 0
@@ -135,7 +135,7 @@ generate:
 
 ## fmt: format as the linter wants it
 fmt:
-	$(TOOL) gofumpt -w apis cmd config controllers hack internal kubelet scheduler test
+	$(TOOL) gofumpt -w apis cmd config controllers hack ingress internal kubelet scheduler test
 
 ## deadcode: functions that neither the binary nor a test reaches
 deadcode:

@@ -63,6 +63,8 @@ type Config struct {
 	Profiling      Profiling
 	Autoscaling    Autoscaling
 	Scheduling     Scheduling
+	Ingress        Ingress
+	LoadBalancer   bool // Services of type LoadBalancer get the node's addresses
 
 	Verbosity int // klog verbosity
 }
@@ -87,6 +89,8 @@ func Default() Config {
 		Authentication: DefaultAuthentication(),
 		Authorization:  DefaultAuthorization(),
 		Autoscaling:    DefaultAutoscaling(),
+		Ingress:        DefaultIngress(),
+		LoadBalancer:   true,
 	}
 }
 
@@ -102,7 +106,7 @@ func (c *Config) Validate() error {
 	for _, check := range []func() error{
 		c.validatePaths, c.validateListen, c.validateNode, c.validateRanges, c.validateEtcd,
 		c.validateAuthentication, c.validateAuthorization, c.validateAudit, c.validateEncryption, c.validateAdmission, c.validateLimits, c.validateProfiling,
-		c.validateAutoscaling, c.validateScheduling,
+		c.validateAutoscaling, c.validateScheduling, c.validateIngress,
 	} {
 		if err := check(); err != nil {
 			return err

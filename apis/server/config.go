@@ -40,6 +40,10 @@ type Config struct {
 	// LocalPath makes the storage class of volumes on the nodes' disks, which
 	// needs nodes that provision it.
 	LocalPath bool
+	// Ingress makes the default class of Ingresses, which needs nodes that serve it.
+	Ingress bool
+	// LoadBalancer makes the role of what gives Services the addresses of nodes.
+	LoadBalancer bool
 	// CheckPolicies writes into the status of ValidatingAdmissionPolicies what is
 	// wrong with their expressions, which elsewhere kube-controller-manager does.
 	CheckPolicies bool

@@ -101,6 +101,12 @@ func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
 	if s.config.LocalPath {
 		objects = append(objects, systemObject{hook: "storage/bootstrap-local-path", group: "storage.k8s.io", make: b.LocalPath})
 	}
+	if s.config.Ingress {
+		objects = append(objects, systemObject{hook: "networking/bootstrap-ingress", group: "networking.k8s.io", make: b.Ingress})
+	}
+	if s.config.LoadBalancer {
+		objects = append(objects, systemObject{hook: "core/bootstrap-load-balancer", group: "rbac.authorization.k8s.io", make: b.LoadBalancer})
+	}
 	return objects
 }
 

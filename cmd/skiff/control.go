@@ -75,7 +75,7 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 			CertFile: h.pki.File("apiserver.crt"), KeyFile: h.pki.File("apiserver.key"),
 			ProxyCertFile: h.pki.File("front-proxy-client.crt"), ProxyKeyFile: h.pki.File("front-proxy-client.key"),
 		},
-		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDRs: h.ServiceRanges(), LocalPath: !h.NoNode && !h.APIOnly, CheckPolicies: !h.APIOnly,
+		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDRs: h.ServiceRanges(), LocalPath: !h.NoNode && !h.APIOnly, Ingress: h.ServesIngress(), LoadBalancer: h.balances(), CheckPolicies: !h.APIOnly,
 		Flags: flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits, Profiling: h.Profiling,
 	}, resources)
 	if err != nil {

@@ -53,6 +53,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	s.bindProtection(f)
 	s.bindAudit(f)
 	s.bindAutoscaling(f)
+	s.bindIngress(f)
 	f.StringVar(&s.Scheduling.ConfigFile, "scheduler-config", s.Scheduling.ConfigFile, "KubeSchedulerConfiguration file with the scheduler's profiles, plugins and extenders")
 	f.IntVarP(&s.Verbosity, "v", "v", s.Verbosity, "verbosity of the log")
 }
@@ -64,6 +65,16 @@ func (s *settings) bindAutoscaling(f *pflag.FlagSet) {
 	f.Float64Var(&a.Tolerance, "horizontal-pod-autoscaler-tolerance", a.Tolerance, "share of its target by which a metric may be off it without any change")
 	f.DurationVar(&a.CPUInitialization, "horizontal-pod-autoscaler-cpu-initialization-period", a.CPUInitialization, "how long after a pod's start its CPU usage counts only while it is ready")
 	f.DurationVar(&a.InitialReadiness, "horizontal-pod-autoscaler-initial-readiness-delay", a.InitialReadiness, "how long after a pod's start becoming unready means that it never was ready")
+}
+
+func (s *settings) bindIngress(f *pflag.FlagSet) {
+	in := &s.Ingress
+	f.BoolVar(&in.Enabled, "ingress", in.Enabled, `serve Ingresses of class "skiff" on this node`)
+	f.IntVar(&in.HTTPPort, "ingress-http-port", in.HTTPPort, "port of Ingresses for HTTP; 0 is none; one that is given must be free, the default is left to others that have it")
+	f.IntVar(&in.HTTPSPort, "ingress-https-port", in.HTTPSPort, "port of Ingresses for HTTP over TLS; the same holds")
+	f.StringVar(&in.BodyLimit, "ingress-body-limit", in.BodyLimit, "longest body of a request to an Ingress that does not say so itself, as 8Mi; 0 is without limit")
+	f.BoolVar(&in.AccessLog, "ingress-access-log", in.AccessLog, "write a line to the log for each request to an Ingress")
+	f.BoolVar(&s.LoadBalancer, "load-balancer", s.LoadBalancer, "give Services of type LoadBalancer that name no class the addresses of this node")
 }
 
 // flagValues are the flags that would make the configuration.
@@ -95,6 +106,7 @@ func (s *settings) load(f *pflag.FlagSet) error {
 		}
 	}
 	s.NoNode = s.NoNode || s.APIOnly
+	s.Ingress.ChosenHTTP, s.Ingress.ChosenHTTPS = f.Changed("ingress-http-port"), f.Changed("ingress-https-port")
 	return s.Validate()
 }
 
@@ -129,6 +141,7 @@ func merge(f *pflag.FlagSet, file string, raw []byte) error {
 		if err := setFrom(flag, value); err != nil {
 			return fmt.Errorf("%s: %s: %w", at, key.Value, err)
 		}
+		flag.Changed = true
 	}
 	return nil
 }

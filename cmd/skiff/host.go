@@ -90,6 +90,9 @@ func firstRange(cluster netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(cluster.Addr(), max(cluster.Bits(), 24))
 }
 
+// balances reports whether this node gives its addresses to Services.
+func (h *host) balances() bool { return h.LoadBalancer && !h.NoNode && !h.APIOnly }
+
 // port is the one the API listens on.
 func (h *host) port() int {
 	if a, ok := h.ports.api.Addr().(*net.TCPAddr); ok {

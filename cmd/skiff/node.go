@@ -7,12 +7,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"skiff/config"
+	"skiff/ingress"
+	ingressproxy "skiff/ingress/proxy"
 	"skiff/kubelet"
 	"skiff/kubelet/bundle"
 	"skiff/kubelet/containerd"
@@ -20,6 +23,7 @@ import (
 	"skiff/kubelet/csi"
 	"skiff/kubelet/dns"
 	"skiff/kubelet/env"
+	"skiff/kubelet/loadbalancer"
 	"skiff/kubelet/localpath"
 	"skiff/kubelet/network"
 	"skiff/kubelet/node"
@@ -79,6 +83,8 @@ type nodeParts struct {
 	proxy    *proxy.Proxy
 	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
+	ingress  *ingress.Ingress       // nil when it is off
+	balancer *loadbalancer.Balancer // nil when it is off
 }
 
 func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*nodeParts, error) {
@@ -150,7 +156,63 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err := n.localVolumes(c); err != nil {
 		return nil, err
 	}
+	if err := n.ingresses(c); err != nil {
+		return nil, err
+	}
+	if err := n.balance(c); err != nil {
+		return nil, err
+	}
 	return n, n.services(c)
+}
+
+// ingresses builds what serves Ingresses.
+func (n *nodeParts) ingresses(c *controlPlane) error {
+	h := n.host
+	if !h.ServesIngress() {
+		return nil
+	}
+	groups := []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}
+	client, err := c.client(ingress.Account, groups...)
+	if err != nil {
+		return err
+	}
+	customs, err := dynamic.NewForConfig(c.loopback.Config(ingress.Account, groups...))
+	if err != nil {
+		return building("client of "+ingress.Account, err)
+	}
+	requests := ingressproxy.Default()
+	requests.BodyLimit, requests.AccessLog, requests.HTTPSPort = h.IngressBodyLimit(), h.Ingress.AccessLog, h.Ingress.HTTPSPort
+	n.ingress, err = ingress.New(ingress.Config{
+		Addresses: h.addresses, Host: h.IngressHost(), Proxy: requests,
+		HTTP:  ingress.Port{Number: h.Ingress.HTTPPort, Listener: h.ports.http, Flag: "ingress-http-port"},
+		HTTPS: ingress.Port{Number: h.Ingress.HTTPSPort, Listener: h.ports.https, Flag: "ingress-https-port"},
+	}, ingress.Deps{
+		Client: client, Dynamic: customs, Informers: c.informers, Metrics: served{},
+		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: ingress.Component, Host: h.node}),
+	})
+	if err != nil {
+		return building("ingress", err)
+	}
+	return nil
+}
+
+// balance builds what gives Services the node's addresses.
+func (n *nodeParts) balance(c *controlPlane) error {
+	if !n.host.balances() {
+		return nil
+	}
+	client, err := c.client(loadbalancer.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+	if err != nil {
+		return err
+	}
+	n.balancer, err = loadbalancer.New(loadbalancer.Config{Node: n.host.node, Addresses: n.host.addresses}, loadbalancer.Deps{
+		Client: client, Informers: c.informers,
+		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: loadbalancer.Component, Host: n.host.node}),
+	})
+	if err != nil {
+		return building("load balancer", err)
+	}
+	return nil
 }
 
 // localVolumes builds what provisions volumes from the node's disk.
@@ -218,6 +280,12 @@ func (n *nodeParts) handOver(l *layer) {
 	l.run("kubelet-server", n.server.Run)
 	l.run("proxy", n.proxy.Run)
 	l.run("dns", n.dns.Run)
+	if n.ingress != nil {
+		l.run("ingress", n.ingress.Run)
+	}
+	if n.balancer != nil {
+		l.run("load-balancer", n.balancer.Run)
+	}
 	l.run("events", func(ctx context.Context) error {
 		<-ctx.Done()
 		n.events.Shutdown()

@@ -2,7 +2,8 @@
 // second: the default roles and bindings, priority classes, flow schemas,
 // priority levels and system namespaces, as upstream v1.37 makes them, the role
 // for metrics.k8s.io that metrics-server brings along, and what a cluster with a
-// node of skiff's has beyond: storage on the node's disk.
+// node of skiff's has beyond: storage on the node's disk, Ingresses, and
+// load balancing.
 package manifests
 
 import (
@@ -14,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -93,4 +95,29 @@ func LocalPathClusterRoles() ([]rbacv1.ClusterRole, error) {
 // LocalPathClusterRoleBindings lets it.
 func LocalPathClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
 	return read[rbacv1.ClusterRoleBinding]("localpath-clusterrolebindings.yaml")
+}
+
+// IngressClasses is the default class, of Ingresses that the nodes serve.
+func IngressClasses() ([]networkingv1.IngressClass, error) {
+	return read[networkingv1.IngressClass]("ingressclasses.yaml")
+}
+
+// IngressClusterRoles is what the controller of that class may do.
+func IngressClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("ingress-clusterroles.yaml")
+}
+
+// IngressClusterRoleBindings lets it.
+func IngressClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("ingress-clusterrolebindings.yaml")
+}
+
+// LoadBalancerClusterRoles is what gives Services the addresses of nodes may do.
+func LoadBalancerClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("loadbalancer-clusterroles.yaml")
+}
+
+// LoadBalancerClusterRoleBindings lets it.
+func LoadBalancerClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("loadbalancer-clusterrolebindings.yaml")
 }

@@ -13,27 +13,33 @@ import (
 )
 
 // LocalPath makes the storage class of volumes on the nodes' disks, and the role
-// of its provisioner. The class is made once: whoever deletes it, or makes
-// another one of its name or the default, has the last word. That it was made is
-// told by the role, which comes after it and is repaired as others are.
+// of its provisioner.
 func (b Bootstrap) LocalPath(ctx context.Context) error {
-	roles, err := manifests.LocalPathClusterRoles()
+	return b.addOn(ctx, b.storageClasses().ensure, manifests.LocalPathClusterRoles, manifests.LocalPathClusterRoleBindings)
+}
+
+// addOn makes the class of something that nodes do, and the role that they do it
+// by. The class is made once: whoever deletes it, or makes another one of its name
+// or the default, has the last word. That it was made is told by the role, which
+// comes after it and is repaired as others are.
+func (b Bootstrap) addOn(ctx context.Context, class func(context.Context) error, roles func() ([]rbacv1.ClusterRole, error), bindings func() ([]rbacv1.ClusterRoleBinding, error)) error {
+	made, err := roles()
 	if err != nil {
 		return err
 	}
-	_, err = b.Client.RbacV1().ClusterRoles().Get(ctx, roles[0].Name, metav1.GetOptions{})
+	_, err = b.Client.RbacV1().ClusterRoles().Get(ctx, made[0].Name, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("looking for the role of local volumes: %w", err)
+		return fmt.Errorf("looking for the role %s: %w", made[0].Name, err)
 	}
 	if apierrors.IsNotFound(err) {
-		if err := b.storageClasses().ensure(ctx); err != nil {
+		if err := class(ctx); err != nil {
 			return err
 		}
 	}
 	if err := (kind[rbacv1.ClusterRoleBinding, *rbacv1.ClusterRoleBinding, *rbacv1.ClusterRoleBindingList]{
 		client: b.Client.RbacV1().ClusterRoleBindings(),
 		items:  func(l *rbacv1.ClusterRoleBindingList) []rbacv1.ClusterRoleBinding { return l.Items },
-		want:   manifests.LocalPathClusterRoleBindings,
+		want:   bindings,
 		change: changeClusterRoleBinding,
 	}).ensure(ctx); err != nil {
 		return err
@@ -41,7 +47,7 @@ func (b Bootstrap) LocalPath(ctx context.Context) error {
 	return kind[rbacv1.ClusterRole, *rbacv1.ClusterRole, *rbacv1.ClusterRoleList]{
 		client: b.Client.RbacV1().ClusterRoles(),
 		items:  func(l *rbacv1.ClusterRoleList) []rbacv1.ClusterRole { return l.Items },
-		want:   func() ([]rbacv1.ClusterRole, error) { return roles, nil },
+		want:   roles,
 		change: changeClusterRole,
 	}.ensure(ctx)
 }

@@ -1,0 +1,50 @@
+package loadbalancer
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// write gives a Service the addresses now, and no other of this node's.
+func (b *Balancer) write(ctx context.Context, s *corev1.Service, now []netip.Addr) error {
+	want := Points(s.Status.LoadBalancer.Ingress, now, b.config.Addresses, b.nodeAddresses())
+	if equal(s.Status.LoadBalancer.Ingress, want) {
+		return nil
+	}
+	update := s.DeepCopy()
+	update.Status.LoadBalancer.Ingress = want
+	if _, err := b.client.CoreV1().Services(s.Namespace).UpdateStatus(ctx, update, metav1.UpdateOptions{FieldManager: Component}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("writing the addresses of Service %s/%s: %w", s.Namespace, s.Name, err)
+	}
+	return nil
+}
+
+// nodeAddresses are those of the cluster's nodes. They stay known when a node goes.
+func (b *Balancer) nodeAddresses() map[string]bool {
+	out := map[string]bool{}
+	nodes, err := b.nodes.List(labels.Everything())
+	if err != nil {
+		return out
+	}
+	for _, n := range nodes {
+		for _, a := range n.Status.Addresses {
+			if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+				out[a.Address], b.known[a.Address] = true, true
+			}
+		}
+	}
+	return out
+}
+
+func equal(a, b []corev1.LoadBalancerIngress) bool {
+	return slices.EqualFunc(a, b, func(x, y corev1.LoadBalancerIngress) bool {
+		return x.IP == y.IP && x.Hostname == y.Hostname && (x.IPMode == nil || *x.IPMode == corev1.LoadBalancerIPModeVIP)
+	})
+}
