@@ -40,6 +40,9 @@ type Config struct {
 	// LocalPath makes the storage class of volumes on the nodes' disks, which
 	// needs nodes that provision it.
 	LocalPath bool
+	// NodeConfig are the settings that nodes which join are given, by flag; nil
+	// lets no node join.
+	NodeConfig map[string]string
 	// CheckPolicies writes into the status of ValidatingAdmissionPolicies what is
 	// wrong with their expressions, which elsewhere kube-controller-manager does.
 	CheckPolicies bool

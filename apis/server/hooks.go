@@ -101,6 +101,10 @@ func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
 	if s.config.LocalPath {
 		objects = append(objects, systemObject{hook: "storage/bootstrap-local-path", group: "storage.k8s.io", make: b.LocalPath})
 	}
+	if s.config.NodeConfig != nil {
+		joining := func(ctx context.Context) error { return b.Joining(ctx, s.config.NodeConfig) }
+		objects = append(objects, systemObject{hook: "rbac/bootstrap-joining", group: "rbac.authorization.k8s.io", make: joining})
+	}
 	return objects
 }
 
