@@ -35,12 +35,13 @@ type Config struct {
 	AdvertiseAddress string   // address clients and pods reach the API at; "" is the node's
 	TLSSANs          []string // further names and addresses in the serving certificate
 
-	NodeName       string // name of the node of this host; "" is the host name
-	NodeIP         string // address of the node; "" is found on the host
-	KubeletPort    int    // port of the kubelet's endpoint; 0 takes any free one
-	NoNode         bool   // control plane alone: no containers, no root needed
-	APIOnly        bool   // API alone: no controllers, no scheduler and, as with NoNode, no node
-	SimulatedNodes int    // number of hollow nodes whose pods run instantly
+	NodeName       string   // name of the node of this host; "" is the host name
+	NodeIP         string   // address of the node; "" is found on the host
+	NodeLabels     []string // KEY=VALUE labels of the node
+	KubeletPort    int      // port of the kubelet's endpoint; 0 takes any free one
+	NoNode         bool     // control plane alone: no containers, no root needed
+	APIOnly        bool     // API alone: no controllers, no scheduler and, as with NoNode, no node
+	SimulatedNodes int      // number of hollow nodes whose pods run instantly
 
 	ClusterCIDR   string // pods' addresses
 	ServiceCIDR   string // Services' addresses; an IPv4 range, or one and an IPv6 range behind a comma
@@ -146,6 +147,9 @@ func (c *Config) validateNode() error {
 		}
 	}
 	if err := address("node-ip", c.NodeIP, true); err != nil {
+		return err
+	}
+	if err := c.validateLabels(); err != nil {
 		return err
 	}
 	if c.SimulatedNodes < 0 {
@@ -302,6 +306,19 @@ func (c *Config) PolicyTable() string { return c.Instance() + "-policy" }
 
 // RunDir holds sockets and other state that ends with the host's uptime.
 func (c *Config) RunDir() string { return filepath.Join("/run", c.Instance()) }
+
+// Labels answers NodeLabels. The configuration must be valid.
+func (c *Config) Labels() map[string]string {
+	if len(c.NodeLabels) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, label := range c.NodeLabels {
+		key, value, _ := strings.Cut(label, "=")
+		out[key] = value
+	}
+	return out
+}
 
 // Node answers the node's name: NodeName, or the host's name in lower case.
 func (c *Config) Node() (string, error) {

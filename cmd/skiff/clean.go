@@ -30,6 +30,9 @@ func newClean() *cobra.Command {
 			if _, err := stopServer(c.Context(), &s.Config); err != nil {
 				return err
 			}
+			if err := recallShared(&s.Config); err != nil {
+				return err
+			}
 			if err := clean(c, &s.Config); err != nil {
 				return err
 			}

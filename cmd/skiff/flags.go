@@ -34,6 +34,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.TLSSANs, "tls-san", s.TLSSANs, "further names and addresses for the serving certificate")
 	f.StringVar(&s.NodeName, "node-name", s.NodeName, "name of this host's node (default the host name)")
 	f.StringVar(&s.NodeIP, "node-ip", s.NodeIP, "address of this host's node (default found on the host)")
+	f.StringSliceVar(&s.NodeLabels, "node-labels", s.NodeLabels, "labels of this host's node, as KEY=VALUE")
 	f.IntVar(&s.KubeletPort, "kubelet-port", s.KubeletPort, "port of the kubelet's endpoint; 0 takes any free one")
 	f.BoolVar(&s.NoNode, "no-node", s.NoNode, "run the control plane alone; needs no root")
 	f.BoolVar(&s.APIOnly, "api-only", s.APIOnly, "run the API alone: no node, no scheduler, no controllers, as tests of controllers want it")
