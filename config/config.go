@@ -48,6 +48,7 @@ type Config struct {
 	NodePorts     string // ports of NodePort Services, as 30000-32767
 	ClusterDNS    string // address of the cluster DNS; "" is the tenth of ServiceCIDR
 	ClusterDomain string // DNS domain of the cluster
+	NodeNetwork   string // how pods of different nodes reach each other: "host-gw" or "vxlan"
 	CNI           string // "bridge", or "none" to leave pod networking to an add-on
 
 	EtcdServers []string // external etcd; empty runs one inside
@@ -81,6 +82,7 @@ func Default() Config {
 		NodePorts:     "30000-32767",
 		ClusterDomain: "cluster.local",
 		CNI:           "bridge",
+		NodeNetwork:   "host-gw",
 		Audit:         DefaultAudit(),
 		Limits:        DefaultLimits(),
 		Profiling:     Profiling{Enabled: true},
@@ -157,6 +159,9 @@ func (c *Config) validateNode() error {
 	}
 	if c.SimulatedNodes > 0 && c.APIOnly {
 		return &Error{"simulated-nodes", "nothing would place pods on them with api-only", "give no-node instead of api-only"}
+	}
+	if c.NodeNetwork != "host-gw" && c.NodeNetwork != "vxlan" {
+		return &Error{"node-network", fmt.Sprintf("%q is not known", c.NodeNetwork), `use "host-gw" for nodes on one L2 segment, or "vxlan" for nodes behind routers`}
 	}
 	if c.CNI != "bridge" && c.CNI != "none" {
 		return &Error{"cni", fmt.Sprintf("%q is not known", c.CNI), `use "bridge", or "none" to install a network add-on yourself`}
@@ -299,6 +304,12 @@ func (c *Config) CgroupParent() string { return "kubepods-" + c.Instance() }
 func (c *Config) DNSLink() string {
 	_, id, _ := strings.Cut(c.Instance(), "-")
 	return "skiffdns" + id
+}
+
+// TunnelLink names the link that carries packets between nodes with VXLAN.
+func (c *Config) TunnelLink() string {
+	_, id, _ := strings.Cut(c.Instance(), "-")
+	return "skiffvx" + id
 }
 
 // PolicyTable names the nftables tables that hold network policies.

@@ -57,6 +57,7 @@ func clean(c *cobra.Command, cfg *config.Config) error {
 	errs = append(errs,
 		teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()}),
 		network.Cleanup(h.network(firstRange(cfg.PodRange()))),
+		network.CleanupPeers(h.peers()),
 		proxy.Cleanup(cfg.Instance()),
 		policy.Cleanup(cfg.PolicyTable()),
 		dns.Cleanup(cfg.DNSLink()),

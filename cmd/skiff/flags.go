@@ -45,6 +45,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.ClusterDNS, "cluster-dns", s.ClusterDNS, "address of the cluster DNS (default the tenth Service address)")
 	f.StringVar(&s.ClusterDomain, "cluster-domain", s.ClusterDomain, "DNS domain of the cluster")
 	f.StringVar(&s.CNI, "cni", s.CNI, `pod network: "bridge", or "none" to install an add-on`)
+	f.StringVar(&s.NodeNetwork, "node-network", s.NodeNetwork, `way between pods of different nodes: "host-gw" on one L2 segment, "vxlan" across routers`)
 	f.StringSliceVar(&s.EtcdServers, "etcd-servers", s.EtcdServers, "URLs of an external etcd; none runs one inside")
 	f.StringVar(&s.EtcdCAFile, "etcd-cafile", s.EtcdCAFile, "certificate authority of the external etcd")
 	f.StringVar(&s.EtcdCert, "etcd-certfile", s.EtcdCert, "client certificate for the external etcd")

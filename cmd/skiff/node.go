@@ -74,6 +74,7 @@ type nodeParts struct {
 	local    *localpath.Provisioner
 	server   *server.Server
 	proxy    *proxy.Proxy
+	peers    *network.Peers   // nil when an add-on does the networking
 	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
 }
@@ -113,6 +114,11 @@ func newNode(ctx context.Context, h *host, a nodeAccess, r *runtimeParts) (*node
 	recorder := n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: h.node})
 	allocatable := func() corev1.ResourceList { return n.reporter.Allocatable() }
 
+	if h.CNI != "none" {
+		if n.peers, err = network.NewPeers(h.peers(), network.PeersDeps{Informers: a.cluster, Events: recorder}); err != nil {
+			return nil, building("network between nodes", err)
+		}
+	}
 	n.volumes, err = volumes.New(volumes.Config{Root: root}, volumes.Deps{
 		Client: client, Informers: a.own, Allocatable: allocatable, Wake: func(uid types.UID) { n.kubelet.Wake(uid) },
 	})
@@ -233,6 +239,7 @@ func (n *nodeParts) handOver(l *layer) {
 		return
 	}
 	l.run("policy", n.policy.Run)
+	l.run("peers", n.peers.Run)
 	l.run("network", func(ctx context.Context) error {
 		ranges, err := n.reporter.PodCIDRs(ctx)
 		if err != nil {

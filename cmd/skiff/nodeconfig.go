@@ -27,7 +27,7 @@ const nodeConfigName = "skiff-node-config"
 
 // sharedFlags are the settings that all nodes of a cluster share: the server's are handed to those that join.
 func sharedFlags() []string {
-	return []string{"cluster-cidr", "service-cidr", "cluster-dns", "cluster-domain", "cni"}
+	return []string{"cluster-cidr", "service-cidr", "cluster-dns", "cluster-domain", "cni", "node-network"}
 }
 
 // nodeConfig is what joining nodes are given, by flag; nil when none can join.

@@ -110,10 +110,14 @@ func (c Config) mtu() int {
 	if c.MTU != 0 {
 		return c.MTU
 	}
-	if link, _, err := defaultLink(netlink.FAMILY_ALL); err == nil && link != nil {
-		return link.Attrs().MTU
+	overhead := 0
+	if c.Mode == VXLAN {
+		overhead = vxlanOverhead
 	}
-	return defaultMTU
+	if link, _, err := defaultLink(netlink.FAMILY_ALL); err == nil && link != nil {
+		return link.Attrs().MTU - overhead
+	}
+	return defaultMTU - overhead
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

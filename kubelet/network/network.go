@@ -42,6 +42,9 @@ func (n *Network) Setup(context.Context) error {
 	if err := n.config.checkOverlap(); err != nil {
 		return fmt.Errorf("setting up the pod network: %w", err)
 	}
+	if err := n.config.removePeerRoutes(); err != nil {
+		return fmt.Errorf("setting up the pod network: %w", err)
+	}
 	bridge, err := n.config.ensureBridge(n.mtu)
 	if err != nil {
 		return fmt.Errorf("setting up the pod network: %w", err)

@@ -97,7 +97,8 @@ func (c Config) checkOverlap() error {
 	for _, r := range routes {
 		dst, ok := prefixOf(r.Dst)
 		name := names[r.LinkIndex]
-		if !ok || name == "" || name == "lo" || name == c.BridgeName {
+		// Routes made here to other nodes' pods follow the nodes.
+		if !ok || name == "" || name == "lo" || name == c.BridgeName || r.Protocol == routeProtocol {
 			continue
 		}
 		for _, mine := range slices.Concat(c.PodCIDRs, c.ServiceCIDRs) {
