@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"skiff/config"
 	"skiff/test/netns"
 )
 
@@ -62,6 +63,12 @@ func Pair(t testing.TB, here, there *netns.Namespace, flags ...string) (*Cluster
 
 // DataDir is the agent's data directory.
 func (a *Agent) DataDir() string { return filepath.Join(a.dir, "data") }
+
+// Cgroup names the cgroup that holds the agent's pods.
+func (a *Agent) Cgroup() string {
+	cfg := config.Config{DataDir: a.DataDir()}
+	return cfg.CgroupParent()
+}
 
 // LogFile holds what the agent said.
 func (a *Agent) LogFile() string { return filepath.Join(a.dir, "agent.log") }

@@ -3,7 +3,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -196,7 +199,7 @@ func testPolicyBetweenNodes(t *testing.T, c *cluster.Cluster) {
 	c.Kubectl(t, "delete", "networkpolicy", "guard")
 }
 
-// testServerLost kills the server, and restarts the agent meanwhile: the pod runs on and is the same afterwards.
+// testServerLost kills the server, and restarts the agent meanwhile: the pod runs on, and is restarted when it crashes.
 func testServerLost(t *testing.T, c *cluster.Cluster, a *cluster.Agent) {
 	state := func() string {
 		return c.Kubectl(t, "get", "pod", "two", "-o", "jsonpath={.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.podIP}")
@@ -213,6 +216,14 @@ func testServerLost(t *testing.T, c *cluster.Cluster, a *cluster.Agent) {
 	}
 	c.Stop(syscall.SIGKILL)
 	serves("without a server")
+	crash(t, a)
+	cluster.WaitFor(t, "the crashed container to be restarted without a server", 30*time.Second, func() error {
+		conn, err := a.NS.Dial(t.Context(), "tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
 	a.Stop(syscall.SIGTERM)
 	serves("without an agent")
 	a.Launch("--node-labels=example.com/place=elsewhere")
@@ -221,10 +232,48 @@ func testServerLost(t *testing.T, c *cluster.Cluster, a *cluster.Agent) {
 	c.Start()
 	a.Ready(began)
 	serves("with both again")
-	if after := state(); after != before {
-		t.Errorf("the container was %s and is %s", before, after)
-	}
+	cluster.WaitFor(t, "the API to know of the one restart", 20*time.Second, func() error {
+		was, is := strings.Fields(before), strings.Fields(state())
+		if len(is) != 3 || is[0] == was[0] || is[1] != "1" || is[2] != was[2] {
+			return fmt.Errorf("the container was %v and is %v", was, is)
+		}
+		return nil
+	})
 	c.Kubectl(t, "exec", "two", "--", "true")
+}
+
+// crash kills what the pods of the agent's node serve with.
+func crash(t *testing.T, a *cluster.Agent) {
+	t.Helper()
+	programs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, path := range programs {
+		said, _ := os.ReadFile(path)
+		group, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cgroup"))
+		if string(said) != "/bin/agent\x00serve\x008080\x00" || !strings.Contains(string(group), a.Cgroup()) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		cluster.WaitFor(t, "the killed process to go", 10*time.Second, func() error {
+			if now, err := os.ReadFile(path); err == nil && string(now) == string(said) {
+				return fmt.Errorf("process %d is there", pid)
+			}
+			return nil
+		})
+		killed++
+	}
+	if killed == 0 {
+		t.Fatal("nothing serves on the agent's node")
+	}
 }
 
 func testDrain(t *testing.T, c *cluster.Cluster) {
