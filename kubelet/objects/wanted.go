@@ -313,9 +313,8 @@ type single struct {
 
 func (s single) put(o any) error {
 	object, ok := o.(runtime.Object)
-	if !ok {
-		s.feed.put(s.key, nil)
-		return nil
+	if m, named := o.(metav1.Object); !ok || !named || m.GetName() != s.key.Name {
+		return nil // not what was asked for
 	}
 	s.feed.put(s.key, object)
 	return nil
@@ -324,13 +323,23 @@ func (s single) put(o any) error {
 // Add implements cache.ReflectorStore, as do the others.
 func (s single) Add(o any) error    { return s.put(o) }
 func (s single) Update(o any) error { return s.put(o) }
-func (s single) Delete(any) error   { return s.put(nil) }
 func (s single) Resync() error      { return nil }
 
-// Replace takes a list of one object or none.
-func (s single) Replace(list []any, _ string) error {
-	if len(list) == 0 {
-		return s.put(nil)
+// Delete implements cache.ReflectorStore.
+func (s single) Delete(o any) error {
+	if m, named := o.(metav1.Object); named && m.GetName() == s.key.Name {
+		s.feed.put(s.key, nil)
 	}
-	return s.put(list[0])
+	return nil
+}
+
+// Replace takes a list that has the object or not.
+func (s single) Replace(list []any, _ string) error {
+	for _, o := range list {
+		if m, named := o.(metav1.Object); named && m.GetName() == s.key.Name {
+			return s.put(o)
+		}
+	}
+	s.feed.put(s.key, nil)
+	return nil
 }
