@@ -31,6 +31,7 @@ type Credentials struct {
 	pool    *x509.CertPool
 	serving atomic.Pointer[tls.Certificate]
 	client  kubernetes.Interface // the kubelet's, which asks for all certificates
+	look    time.Duration        // between two looks at a good certificate
 }
 
 // New reads the files of a host that has joined.
@@ -39,7 +40,7 @@ func New(c Config) (*Credentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the cluster's authority: %w", err)
 	}
-	creds := &Credentials{config: c, pool: x509.NewCertPool()}
+	creds := &Credentials{config: c, pool: x509.NewCertPool(), look: longestPause}
 	if !creds.pool.AppendCertsFromPEM(raw) {
 		return nil, fmt.Errorf("certificate file %s: holds no certificate: remove %s and start again with --token", c.file("ca.crt"), c.Dir)
 	}
@@ -139,7 +140,7 @@ func (c *Credentials) keep(ctx context.Context, k kept, use func(*tls.Certificat
 		if good {
 			use(cert)
 		}
-		wait := longestPause
+		wait := c.look
 		if err != nil || !good || now.After(renew) {
 			if err = c.renew(ctx, k); err == nil {
 				pause = firstPause
