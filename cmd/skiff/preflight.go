@@ -35,6 +35,9 @@ func preflight(cfg *config.Config) error {
 	if _, err := scheduling(cfg); err != nil {
 		return err
 	}
+	if _, err := os.Stat(sharedFile(cfg)); err == nil {
+		return &config.Error{Key: "data-dir", Problem: cfg.DataDir + " is an agent's", Remedy: "run `skiff agent` with it, or give the server a directory of its own"}
+	}
 	if err := cfg.CheckDataDir(); err != nil {
 		return err
 	}

@@ -290,7 +290,19 @@ func testDrain(t *testing.T, c *cluster.Cluster) {
 	if row := c.Kubectl(t, "get", "node", "node-2", "--no-headers"); !strings.Contains(row, "Ready,SchedulingDisabled") {
 		t.Errorf("the drained node: %s", row)
 	}
+	if out, err := c.Try("run", "late", "--image="+cluster.OpenRegistry+"/agent:v1", `--overrides={"spec":{"nodeSelector":{"example.com/place":"elsewhere"}}}`); err != nil {
+		t.Error(out, err)
+	}
+	cluster.WaitFor(t, "the cordoned node to be told of", 20*time.Second, func() error {
+		why, err := c.Try("get", "pod", "late", "-o", "jsonpath={.status.conditions[0].message}")
+		if err == nil && !strings.Contains(why, "were unschedulable") {
+			err = fmt.Errorf("%q", why)
+		}
+		return err
+	})
 	c.Kubectl(t, "uncordon", "node-2")
+	c.Kubectl(t, "wait", "--for=condition=Ready", "pod/late", "--timeout=30s")
+	c.Kubectl(t, "delete", "pod", "late", "--grace-period=1")
 	c.Kubectl(t, "delete", "deployment", "mover")
 }
 
