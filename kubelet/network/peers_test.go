@@ -133,6 +133,18 @@ func TestPeerRoutes(t *testing.T) {
 		peerNode("c", "192.0.2.12", "10.244.2.0/24"), peerNode("far", "198.51.100.1", "10.244.3.0/24"),
 	}
 	c := peersConfig(HostGateway)
+	behind := peerNode("behind", "203.0.113.1", "10.244.4.0/24")
+	via := &netlink.Route{Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), Gw: netip.MustParseAddr("192.0.2.1").AsSlice()}
+	if err := netlink.RouteAdd(via); err != nil {
+		t.Fatal(err)
+	}
+	problems, err := c.apply(PlanPeers(append(slices.Clone(nodes), behind), c))
+	if want := "its address 203.0.113.1 is not on a subnet of this host, as --node-network=host-gw needs: start the server with --node-network=vxlan"; err != nil || problems["behind"] != want {
+		t.Errorf("behind a router: %q, %v", problems["behind"], err)
+	}
+	if err := netlink.RouteDel(via); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		problems, err := c.apply(PlanPeers(nodes, c))
 		if err != nil || len(problems) != 1 || !strings.Contains(problems["far"], "198.51.100.1 can't be reached") {
