@@ -69,7 +69,7 @@ func (c Config) addBridge(mtu int) (netlink.Link, error) {
 
 // ensureAddresses gives the bridge the gateway addresses and takes those of earlier pod ranges.
 func (c Config) ensureAddresses(link netlink.Link) error {
-	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	have, err := addrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("listing the addresses of %s: %w", c.BridgeName, err)
 	}

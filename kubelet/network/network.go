@@ -103,7 +103,7 @@ func (c Config) removeLinks() error {
 	if err != nil || bridge == nil {
 		return err
 	}
-	links, err := netlink.LinkList()
+	links, err := linkList()
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)
 	}

@@ -91,7 +91,9 @@ func removeRoute(r *netlink.Route) error {
 
 // peerRoutes are the routes to other nodes' pods that were made here, for ranges within those given.
 func peerRoutes(within []netip.Prefix) ([]netlink.Route, error) {
-	all, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	all, err := whole(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
@@ -133,7 +135,7 @@ func linkByName(name string) (netlink.Link, error) {
 
 // linkOf answers the link that has the address.
 func linkOf(a netip.Addr) (netlink.Link, error) {
-	all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	all, err := addrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("listing the host's addresses: %w", err)
 	}

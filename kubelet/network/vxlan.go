@@ -118,7 +118,7 @@ func sameVXLAN(have netlink.Link, wanted *netlink.Vxlan) bool {
 func ensureNeighbours(link int, wanted []netlink.Neigh) error {
 	var errs []error
 	for _, family := range []int{unix.AF_BRIDGE, unix.AF_INET} {
-		have, err := netlink.NeighList(link, family)
+		have, err := whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(link, family) })
 		if err != nil {
 			return fmt.Errorf("listing neighbours: %w", err)
 		}
