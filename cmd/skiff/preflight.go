@@ -61,8 +61,13 @@ var needed = []struct { //nolint:gochecknoglobals // a table
 	name   string
 	number uint
 }{
-	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT},
-	{"CAP_CHOWN", unix.CAP_CHOWN}, {"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_KILL", unix.CAP_KILL},
+	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN},
+	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
+	{"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT},
+	{"CAP_CHOWN", unix.CAP_CHOWN},
+	{"CAP_SETUID", unix.CAP_SETUID},
+	{"CAP_SETGID", unix.CAP_SETGID},
+	{"CAP_KILL", unix.CAP_KILL},
 }
 
 // capable reports a capability that root lacks here, as in a container that is not privileged.
