@@ -35,18 +35,20 @@ type Config struct {
 	AdvertiseAddress string   // address clients and pods reach the API at; "" is the node's
 	TLSSANs          []string // further names and addresses in the serving certificate
 
-	NodeName       string // name of the node of this host; "" is the host name
-	NodeIP         string // address of the node; "" is found on the host
-	KubeletPort    int    // port of the kubelet's endpoint; 0 takes any free one
-	NoNode         bool   // control plane alone: no containers, no root needed
-	APIOnly        bool   // API alone: no controllers, no scheduler and, as with NoNode, no node
-	SimulatedNodes int    // number of hollow nodes whose pods run instantly
+	NodeName       string   // name of the node of this host; "" is the host name
+	NodeIP         string   // address of the node; "" is found on the host
+	NodeLabels     []string // KEY=VALUE labels of the node
+	KubeletPort    int      // port of the kubelet's endpoint; 0 takes any free one
+	NoNode         bool     // control plane alone: no containers, no root needed
+	APIOnly        bool     // API alone: no controllers, no scheduler and, as with NoNode, no node
+	SimulatedNodes int      // number of hollow nodes whose pods run instantly
 
 	ClusterCIDR   string // pods' addresses
 	ServiceCIDR   string // Services' addresses; an IPv4 range, or one and an IPv6 range behind a comma
 	NodePorts     string // ports of NodePort Services, as 30000-32767
 	ClusterDNS    string // address of the cluster DNS; "" is the tenth of ServiceCIDR
 	ClusterDomain string // DNS domain of the cluster
+	NodeNetwork   string // how pods of different nodes reach each other: "host-gw" or "vxlan"
 	CNI           string // "bridge", or "none" to leave pod networking to an add-on
 
 	EtcdServers []string // external etcd; empty runs one inside
@@ -82,6 +84,7 @@ func Default() Config {
 		NodePorts:     "30000-32767",
 		ClusterDomain: "cluster.local",
 		CNI:           "bridge",
+		NodeNetwork:   "host-gw",
 		Audit:         DefaultAudit(),
 		Limits:        DefaultLimits(),
 		Profiling:     Profiling{Enabled: true},
@@ -152,11 +155,17 @@ func (c *Config) validateNode() error {
 	if err := address("node-ip", c.NodeIP, true); err != nil {
 		return err
 	}
+	if err := c.validateLabels(); err != nil {
+		return err
+	}
 	if c.SimulatedNodes < 0 {
 		return &Error{"simulated-nodes", fmt.Sprintf("%d is negative", c.SimulatedNodes), "give how many hollow nodes to add, 0 for none"}
 	}
 	if c.SimulatedNodes > 0 && c.APIOnly {
 		return &Error{"simulated-nodes", "nothing would place pods on them with api-only", "give no-node instead of api-only"}
+	}
+	if c.NodeNetwork != "host-gw" && c.NodeNetwork != "vxlan" {
+		return &Error{"node-network", fmt.Sprintf("%q is not known", c.NodeNetwork), `use "host-gw" for nodes on one L2 segment, or "vxlan" for nodes behind routers`}
 	}
 	if c.CNI != "bridge" && c.CNI != "none" {
 		return &Error{"cni", fmt.Sprintf("%q is not known", c.CNI), `use "bridge", or "none" to install a network add-on yourself`}
@@ -301,11 +310,30 @@ func (c *Config) DNSLink() string {
 	return "skiffdns" + id
 }
 
+// TunnelLink names the link that carries packets between nodes with VXLAN.
+func (c *Config) TunnelLink() string {
+	_, id, _ := strings.Cut(c.Instance(), "-")
+	return "skiffvx" + id
+}
+
 // PolicyTable names the nftables tables that hold network policies.
 func (c *Config) PolicyTable() string { return c.Instance() + "-policy" }
 
 // RunDir holds sockets and other state that ends with the host's uptime.
 func (c *Config) RunDir() string { return filepath.Join("/run", c.Instance()) }
+
+// Labels answers NodeLabels. The configuration must be valid.
+func (c *Config) Labels() map[string]string {
+	if len(c.NodeLabels) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, label := range c.NodeLabels {
+		key, value, _ := strings.Cut(label, "=")
+		out[key] = value
+	}
+	return out
+}
 
 // Node answers the node's name: NodeName, or the host's name in lower case.
 func (c *Config) Node() (string, error) {

@@ -42,6 +42,8 @@ func TestValidate(t *testing.T) {
 		"hollow nodes":            {func(c *Config) { c.SimulatedNodes = -1 }, "simulated-nodes"},
 		"hollow nodes alone":      {func(c *Config) { c.APIOnly, c.SimulatedNodes = true, 1 }, "simulated-nodes"},
 		"CNI":                     {func(c *Config) { c.CNI = "flannel" }, "cni"},
+		"node network":            {func(c *Config) { c.NodeNetwork = "magic" }, "node-network"},
+		"VXLAN":                   {func(c *Config) { c.NodeNetwork = "vxlan" }, ""},
 		"pod range with host bits": {
 			func(c *Config) { c.ClusterCIDR = "10.244.0.1/16" }, "cluster-cidr",
 		},

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"testing"
 	"time"
 
@@ -20,7 +21,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"skiff/apis/server"
+	"skiff/controllers"
 	"skiff/controllers/certificates"
+	"skiff/test/env"
 )
 
 func newAuthority() *certificates.Authority {
@@ -113,6 +117,60 @@ func TestNodeCertificateStory(t *testing.T) {
 	if csr, err := requests.Get(ctx, "node-8", metav1.GetOptions{}); err != nil || len(csr.Status.Conditions) > 0 || csr.Status.Certificate != nil {
 		t.Errorf("the request of somebody: %+v, %v", csr.Status, err)
 	}
+}
+
+// TestServingCertificateStory has a joined node ask for serving certificates: for its own address, and for another's.
+func TestServingCertificateStory(t *testing.T) {
+	c := newServer(t, env.Options{Configure: func(s *server.Config) { s.NodeConfig = map[string]string{} }})
+	c.control(func(*controllers.Deps) {})
+	ctx := t.Context()
+	node := &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node-7"},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.7"}}},
+	}
+	if _, err := c.client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	client := kubernetes.NewForConfigOrDie(c.server.Config("system:node:node-7", "system:nodes"))
+	for name, address := range map[string]string{"right": "192.0.2.7", "wrong": "192.0.2.8"} {
+		c.eventually("the request "+name, func(ctx context.Context) string {
+			_, err := client.CertificatesV1().CertificateSigningRequests().Create(ctx, servingRequest(t, name, "node-7", address), metav1.CreateOptions{})
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	requests := c.client.CertificatesV1().CertificateSigningRequests()
+	c.eventually("a serving certificate", func(ctx context.Context) string {
+		csr, err := requests.Get(ctx, "right", metav1.GetOptions{})
+		if err != nil || len(csr.Status.Certificate) == 0 {
+			return fmt.Sprintf("%+v, %v", csr.Status, err)
+		}
+		return ""
+	})
+	if csr, err := requests.Get(ctx, "wrong", metav1.GetOptions{}); err != nil || len(csr.Status.Conditions) > 0 {
+		t.Errorf("the request for another address: %+v, %v", csr.Status, err)
+	}
+}
+
+func servingRequest(t *testing.T, name, node, address string) *certificatesv1.CertificateSigningRequest {
+	t.Helper()
+	csr := nodeRequest(t, name)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}, IPAddresses: []net.IP{net.ParseIP(address)},
+	}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr.Spec.Request = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	csr.Spec.SignerName = certificatesv1.KubeletServingSignerName
+	csr.Spec.Usages = []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth}
+	return csr
 }
 
 // TestBootstrapTokenStory signs cluster-info for a token and forgets it when the token has expired.

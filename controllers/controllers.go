@@ -26,6 +26,7 @@ import (
 	"skiff/controllers/horizontalpodautoscaler"
 	"skiff/controllers/internal/controller"
 	"skiff/controllers/internal/events"
+	"skiff/controllers/nodecertificates"
 	"skiff/controllers/nodelifecycle"
 	"skiff/controllers/serviceaccounttoken"
 )
@@ -38,6 +39,8 @@ type Config struct {
 	LeaderElect bool
 	// NodeMonitorGrace is how long a running node may be silent, NodeStartupGrace a starting one.
 	NodeMonitorGrace, NodeStartupGrace time.Duration
+	// Reserved are the API server's names and addresses, which no node gets a certificate for.
+	Reserved nodecertificates.Reserved
 	// Autoscaling is how HorizontalPodAutoscalers behave that do not say otherwise.
 	Autoscaling horizontalpodautoscaler.Config
 }

@@ -21,6 +21,7 @@ import (
 	"skiff/controllers/job"
 	"skiff/controllers/legacytokencleaner"
 	"skiff/controllers/namespace"
+	"skiff/controllers/nodecertificates"
 	"skiff/controllers/nodeipam"
 	"skiff/controllers/nodelifecycle"
 	"skiff/controllers/persistentvolume"
@@ -94,6 +95,9 @@ func list(cfg Config, deps Deps) []entry {
 		{"expand-controller", "volume_expand", volumeexpand.New},
 		{"certificate-controller", "certificate-controller", func(env controller.Env) (controller.Spec, error) {
 			return certificates.New(env, deps.Authority)
+		}},
+		{"node-certificate-approver", "node-certificate-approver", func(env controller.Env) (controller.Spec, error) {
+			return nodecertificates.New(env, cfg.Reserved)
 		}},
 		{"bootstrap-signer", "bootstrap-signer", bootstrapsigner.New},
 		{"token-cleaner", "token-cleaner", tokencleaner.New},

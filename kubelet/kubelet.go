@@ -27,6 +27,7 @@ import (
 	"skiff/kubelet/evict"
 	"skiff/kubelet/images"
 	"skiff/kubelet/logs"
+	"skiff/kubelet/objects"
 	"skiff/kubelet/pod"
 	"skiff/kubelet/status"
 )
@@ -106,10 +107,9 @@ func New(config Config, deps Deps) (*Kubelet, error) {
 		garbage: images.NewCollector(config.ImageThresholds, deps.Runtime, deps.Runtime),
 	}
 	k.synced = []cache.InformerSynced{k.informer.HasSynced, secrets.Informer().HasSynced}
-	lister := secrets.Lister()
+	reader := objects.New(deps.Client, deps.Informers)
 	classes := deps.Informers.Node().V1().RuntimeClasses().Lister()
-	k.images = images.New(images.Config{MaxParallelPulls: config.MaxParallelPulls}, deps.Runtime,
-		func(namespace, name string) (*corev1.Secret, error) { return lister.Secrets(namespace).Get(name) }, k.events)
+	k.images = images.New(images.Config{MaxParallelPulls: config.MaxParallelPulls}, deps.Runtime, reader.Secret, k.events)
 	k.pods = pod.NewManager(pod.Deps{
 		Runtime: deps.Runtime, Volumes: deps.Volumes, Environment: deps.Environment, Images: k.images, Cgroups: cgroups, Network: deps.Network,
 		Recorder: k.events, Statuses: k.statuses, Host: host,

@@ -44,6 +44,9 @@ type Config struct {
 	Ingress bool
 	// LoadBalancer makes the role of what gives Services the addresses of nodes.
 	LoadBalancer bool
+	// NodeConfig are the settings that nodes which join are given, by flag; nil
+	// lets no node join.
+	NodeConfig map[string]string
 	// CheckPolicies writes into the status of ValidatingAdmissionPolicies what is
 	// wrong with their expressions, which elsewhere kube-controller-manager does.
 	CheckPolicies bool

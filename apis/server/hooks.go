@@ -107,6 +107,10 @@ func (s *Server) systemObjects(b bootstrap.Bootstrap) []systemObject {
 	if s.config.LoadBalancer {
 		objects = append(objects, systemObject{hook: "core/bootstrap-load-balancer", group: "rbac.authorization.k8s.io", make: b.LoadBalancer})
 	}
+	if s.config.NodeConfig != nil {
+		joining := func(ctx context.Context) error { return b.Joining(ctx, s.config.NodeConfig) }
+		objects = append(objects, systemObject{hook: "rbac/bootstrap-joining", group: "rbac.authorization.k8s.io", make: joining})
+	}
 	return objects
 }
 

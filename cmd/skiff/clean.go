@@ -30,6 +30,9 @@ func newClean() *cobra.Command {
 			if _, err := stopServer(c.Context(), &s.Config); err != nil {
 				return err
 			}
+			if err := recallShared(&s.Config); err != nil {
+				return err
+			}
 			if err := clean(c, &s.Config); err != nil {
 				return err
 			}
@@ -54,6 +57,7 @@ func clean(c *cobra.Command, cfg *config.Config) error {
 	errs = append(errs,
 		teardown.Run(c.Context(), teardown.Config{Socket: runtimeSocket(cfg), CgroupParent: cfg.CgroupParent()}),
 		network.Cleanup(h.network(firstRange(cfg.PodRange()))),
+		network.CleanupPeers(h.peers()),
 		proxy.Cleanup(cfg.Instance()),
 		policy.Cleanup(cfg.PolicyTable()),
 		dns.Cleanup(cfg.DNSLink()),

@@ -71,7 +71,14 @@ func compose(ctx context.Context, h *host, control *controlPlane, runtime *runti
 	}
 	var node *nodeParts
 	if runtime != nil {
-		if node, err = newNode(ctx, h, control, runtime); err != nil {
+		access, err := control.nodeAccess(h)
+		if err != nil {
+			return err
+		}
+		if node, err = newNode(ctx, h, access, runtime); err != nil {
+			return err
+		}
+		if err := node.exposed(control); err != nil {
 			return err
 		}
 		defer node.handOver(l)

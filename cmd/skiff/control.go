@@ -23,6 +23,7 @@ import (
 	"skiff/controllers"
 	"skiff/controllers/certificates"
 	"skiff/controllers/horizontalpodautoscaler"
+	"skiff/controllers/nodecertificates"
 	"skiff/internal/slim"
 	"skiff/kubelet/hollow"
 	"skiff/scheduler"
@@ -76,7 +77,8 @@ func newControlPlane(ctx context.Context, h *host) (c *controlPlane, err error) 
 			ProxyCertFile: h.pki.File("front-proxy-client.crt"), ProxyKeyFile: h.pki.File("front-proxy-client.key"),
 		},
 		Version: config.GitVersion(), AdvertiseAddress: h.advertise, ServiceCIDRs: h.ServiceRanges(), LocalPath: !h.NoNode && !h.APIOnly, Ingress: h.ServesIngress(), LoadBalancer: h.balances(), CheckPolicies: !h.APIOnly,
-		Flags: flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits, Profiling: h.Profiling,
+		NodeConfig: nodeConfig(h.Config),
+		Flags:      flagValues(h.Config), Audit: h.Audit, Encryption: h.Encryption, Admission: h.Admission, Limits: h.Limits, Profiling: h.Profiling,
 	}, resources)
 	if err != nil {
 		return c, building("API server", err)
@@ -142,6 +144,8 @@ func newComponents(h *host, c *controlPlane) (*components, error) {
 	out := &components{}
 	cfg := controllers.Default()
 	cfg.ClusterCIDR = h.PodRange()
+	own := h.certificates()
+	cfg.Reserved = nodecertificates.Reserved{Names: append(own.Names, pki.ServerNames()...), Addresses: own.Addresses}
 	cfg.Autoscaling = horizontalpodautoscaler.Config(h.Autoscaling)
 	var err error
 	out.controllers, err = controllers.New(cfg, controllers.Deps{

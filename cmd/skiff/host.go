@@ -72,8 +72,18 @@ func (h *host) network(pods netip.Prefix) network.Config {
 		PodCIDRs: []netip.Prefix{pods}, ClusterCIDRs: []netip.Prefix{h.PodRange()}, ServiceCIDRs: []netip.Prefix{h.ServiceRange()},
 		CNIConfDir: h.cniConfDir(), IPAMDir: filepath.Join(h.RunDir(), "ipam"),
 	}
+	c.Mode = network.Mode(h.NodeNetwork)
 	if h.NodeIP != "" {
 		c.NodeAddress = netip.MustParseAddr(h.NodeIP)
+	}
+	return c
+}
+
+// peers is how this host's node reaches other nodes' pods.
+func (h *host) peers() network.PeersConfig {
+	c := network.PeersConfig{Node: h.node, ClusterCIDRs: []netip.Prefix{h.PodRange()}, Mode: network.Mode(h.NodeNetwork), LinkName: h.TunnelLink()}
+	if len(h.addresses) > 0 {
+		c.Address = h.addresses[0]
 	}
 	return c
 }

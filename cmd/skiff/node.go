@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
@@ -81,17 +83,42 @@ type nodeParts struct {
 	local    *localpath.Provisioner
 	server   *server.Server
 	proxy    *proxy.Proxy
+	peers    *network.Peers   // nil when an add-on does the networking
 	policy   *policy.Enforcer // nil when an add-on does the networking
 	dns      *dns.Server
 	ingress  *ingress.Ingress       // nil when it is off
 	balancer *loadbalancer.Balancer // nil when it is off
 }
 
-func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*nodeParts, error) {
-	client, err := c.client("system:node:"+h.node, "system:nodes")
-	if err != nil {
-		return nil, err
+// nodeAccess is how the parts of a node reach the API, and its clients it.
+type nodeAccess struct {
+	kubelet kubernetes.Interface // as the node
+	storage kubernetes.Interface // as what provisions volumes on its disk
+	// own holds what the kubelet may see: its pods and what they name. cluster holds Services, policies, pods and
+	// volumes of all nodes. In a server both are the process's one cache.
+	own, cluster informers.SharedInformerFactory
+	credentials  server.Credentials // of the kubelet's endpoint
+}
+
+// nodeAccess gives the server's node its parts' identities.
+func (c *controlPlane) nodeAccess(h *host) (a nodeAccess, err error) {
+	a.own, a.cluster = c.informers, c.informers
+	if a.kubelet, err = c.client("system:node:"+h.node, "system:nodes"); err != nil {
+		return a, err
 	}
+	if a.storage, err = c.client(localpath.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"); err != nil {
+		return a, err
+	}
+	a.credentials, err = server.NewFiles(h.pki.File("kubelet.crt"), h.pki.File("kubelet.key"), h.pki.File("ca.crt"))
+	if err != nil {
+		return a, building("kubelet's endpoint", err)
+	}
+	return a, nil
+}
+
+func newNode(ctx context.Context, h *host, a nodeAccess, r *runtimeParts) (*nodeParts, error) {
+	var err error
+	client := a.kubelet
 	root := filepath.Join(h.DataDir, "kubelet")
 	n := &nodeParts{host: h, events: record.NewBroadcaster(record.WithContext(ctx))}
 	n.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
@@ -103,14 +130,19 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("plugins", err)
 	}
+	if h.CNI != "none" {
+		if n.peers, err = network.NewPeers(h.peers(), network.PeersDeps{Informers: a.cluster, Events: recorder}); err != nil {
+			return nil, building("network between nodes", err)
+		}
+	}
 	n.volumes, err = volumes.New(volumes.Config{Root: root}, volumes.Deps{
-		Client: client, Informers: c.informers, Allocatable: allocatable, Events: recorder, Drivers: n.drivers,
+		Client: client, Informers: a.own, Allocatable: allocatable, Events: recorder, Drivers: n.drivers,
 		Wake: func(uid types.UID) { n.kubelet.Wake(uid) }, InUse: func() { n.reporter.Poke() },
 	})
 	if err != nil {
 		return nil, building("volumes", err)
 	}
-	judge, err := n.policies(c)
+	judge, err := n.policies(a)
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +150,8 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 		NodeName: h.node, NodeIPs: texts(h.addresses), Root: root, LogDir: filepath.Join(h.DataDir, "logs"), CgroupRoot: "/" + h.CgroupParent(),
 		ClusterDNS: []string{h.DNSAddress().String()}, ClusterDomain: h.ClusterDomain, PauseImage: bundle.PauseReference,
 	}, kubelet.Deps{
-		Client: client, Informers: c.informers, Runtime: r.cri, Volumes: n.volumes, Network: judge,
-		Environment: env.New(env.Deps{Client: client, Informers: c.informers, Allocatable: allocatable, VolumePath: n.volumes.Path, Events: recorder}),
+		Client: client, Informers: a.own, Runtime: r.cri, Volumes: n.volumes, Network: judge,
+		Environment: env.New(env.Deps{Client: client, Informers: a.own, Allocatable: allocatable, VolumePath: n.volumes.Path, Events: recorder}),
 	})
 	if err != nil {
 		return nil, building("kubelet", err)
@@ -128,14 +160,10 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 	if err != nil {
 		return nil, building("statistics", err)
 	}
-	credentials, err := server.NewFiles(h.pki.File("kubelet.crt"), h.pki.File("kubelet.key"), h.pki.File("ca.crt"))
-	if err != nil {
-		return nil, building("kubelet's endpoint", err)
-	}
 	n.server, err = server.New(server.Config{
 		Listener: h.ports.kubelet, NodeName: h.node, Version: config.GitVersion(),
 	}, server.Deps{
-		Client: client, Credentials: credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Volumes: n.volumes, Settled: n.kubelet.Ready(),
+		Client: client, Credentials: a.credentials, Pods: n.kubelet, Streams: n.kubelet, Logs: n.kubelet, Stats: statistics, Volumes: n.volumes, Settled: n.kubelet.Ready(),
 	})
 	if err != nil {
 		return nil, building("kubelet's endpoint", err)
@@ -145,24 +173,26 @@ func newNode(ctx context.Context, h *host, c *controlPlane, r *runtimeParts) (*n
 		return nil, building("kubelet's endpoint", err)
 	}
 	n.reporter, err = node.New(node.Config{
-		Name: h.node, IPs: h.addresses, Port: port, Version: config.GitVersion(), Root: h.DataDir,
+		Name: h.node, IPs: h.addresses, Port: port, Version: config.GitVersion(), Root: h.DataDir, Labels: h.Labels(),
 	}, node.Deps{
-		Client: client, Informers: c.informers, Runtime: r.cri, Images: r.cri, Events: recorder,
+		Client: client, Informers: a.own, Runtime: r.cri, Images: r.cri, Events: recorder,
 		Pressure: func() node.Pressure { return node.Pressure(n.kubelet.Pressure()) }, VolumesInUse: n.volumes.VolumesInUse,
 	})
 	if err != nil {
 		return nil, building("node", err)
 	}
-	if err := n.localVolumes(c); err != nil {
+	if err := n.localVolumes(a); err != nil {
 		return nil, err
 	}
+	return n, n.services(a)
+}
+
+// exposed builds what only the server's node has: what serves Ingresses, and what gives Services its addresses.
+func (n *nodeParts) exposed(c *controlPlane) error {
 	if err := n.ingresses(c); err != nil {
-		return nil, err
+		return err
 	}
-	if err := n.balance(c); err != nil {
-		return nil, err
-	}
-	return n, n.services(c)
+	return n.balance(c)
 }
 
 // ingresses builds what serves Ingresses.
@@ -216,13 +246,10 @@ func (n *nodeParts) balance(c *controlPlane) error {
 }
 
 // localVolumes builds what provisions volumes from the node's disk.
-func (n *nodeParts) localVolumes(c *controlPlane) error {
-	client, err := c.client(localpath.Account, "system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
-	if err != nil {
-		return err
-	}
+func (n *nodeParts) localVolumes(a nodeAccess) error {
+	var err error
 	n.local, err = localpath.New(localpath.Config{Node: n.host.node, Root: filepath.Join(n.host.DataDir, "volumes")}, localpath.Deps{
-		Client: client, Informers: c.informers,
+		Client: a.storage, Informers: a.cluster,
 		Events: n.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: localpath.Name, Host: n.host.node}),
 	})
 	if err != nil {
@@ -233,7 +260,7 @@ func (n *nodeParts) localVolumes(c *controlPlane) error {
 
 // policies builds what enforces network policies, and answers what the kubelet asks before containers start; nil when an
 // add-on does the networking, and with it this.
-func (n *nodeParts) policies(c *controlPlane) (pod.Network, error) {
+func (n *nodeParts) policies(a nodeAccess) (pod.Network, error) {
 	h := n.host
 	if h.CNI == "none" {
 		// What a start with the bridge left in the kernel would judge the add-on's packets.
@@ -242,7 +269,7 @@ func (n *nodeParts) policies(c *controlPlane) (pod.Network, error) {
 	var err error
 	n.policy, err = policy.New(policy.Config{
 		Table: h.PolicyTable(), NodeName: h.node, ClusterCIDRs: []netip.Prefix{h.PodRange()}, Link: h.network(firstRange(h.PodRange())).BridgeName,
-	}, policy.Deps{Informers: c.informers, Metrics: served{}})
+	}, policy.Deps{Informers: a.cluster, Metrics: served{}})
 	if err != nil {
 		return nil, building("network policies", err)
 	}
@@ -250,19 +277,19 @@ func (n *nodeParts) policies(c *controlPlane) (pod.Network, error) {
 }
 
 // services builds the Service proxy and the cluster DNS.
-func (n *nodeParts) services(c *controlPlane) error {
+func (n *nodeParts) services(a nodeAccess) error {
 	h := n.host
 	var err error
 	n.proxy, err = proxy.New(proxy.Config{
 		Table: h.Instance(), NodeName: h.node, NodeIPs: h.addresses,
 		ServiceCIDRs: h.ServiceRanges(), ClusterCIDRs: []netip.Prefix{h.PodRange()}, DNSAddresses: []netip.Addr{h.DNSAddress()},
-	}, proxy.Deps{Informers: c.informers})
+	}, proxy.Deps{Informers: a.cluster})
 	if err != nil {
 		return building("service proxy", err)
 	}
 	n.dns, err = dns.New(dns.Config{
 		Domain: h.ClusterDomain, ServiceAddresses: []netip.Addr{h.DNSAddress()}, LinkName: h.DNSLink(), ResolvConf: "/etc/resolv.conf",
-	}, dns.Deps{Informers: c.informers})
+	}, dns.Deps{Informers: a.cluster})
 	if err != nil {
 		return building("cluster DNS", err)
 	}
@@ -295,6 +322,7 @@ func (n *nodeParts) handOver(l *layer) {
 		return
 	}
 	l.run("policy", n.policy.Run)
+	l.run("peers", n.peers.Run)
 	l.run("network", func(ctx context.Context) error {
 		ranges, err := n.reporter.PodCIDRs(ctx)
 		if err != nil {

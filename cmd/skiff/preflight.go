@@ -35,6 +35,9 @@ func preflight(cfg *config.Config) error {
 	if _, err := scheduling(cfg); err != nil {
 		return err
 	}
+	if _, err := os.Stat(sharedFile(cfg)); err == nil {
+		return &config.Error{Key: "data-dir", Problem: cfg.DataDir + " is an agent's", Remedy: "run `skiff agent` with it, or give the server a directory of its own"}
+	}
 	if err := cfg.CheckDataDir(); err != nil {
 		return err
 	}
@@ -58,8 +61,13 @@ var needed = []struct { //nolint:gochecknoglobals // a table
 	name   string
 	number uint
 }{
-	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN}, {"CAP_NET_ADMIN", unix.CAP_NET_ADMIN}, {"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT},
-	{"CAP_CHOWN", unix.CAP_CHOWN}, {"CAP_SETUID", unix.CAP_SETUID}, {"CAP_SETGID", unix.CAP_SETGID}, {"CAP_KILL", unix.CAP_KILL},
+	{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN},
+	{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN},
+	{"CAP_SYS_CHROOT", unix.CAP_SYS_CHROOT},
+	{"CAP_CHOWN", unix.CAP_CHOWN},
+	{"CAP_SETUID", unix.CAP_SETUID},
+	{"CAP_SETGID", unix.CAP_SETGID},
+	{"CAP_KILL", unix.CAP_KILL},
 }
 
 // capable reports a capability that root lacks here, as in a container that is not privileged.

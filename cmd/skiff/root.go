@@ -17,7 +17,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newServer(), newUp(), newDown(), newClean(), newKubectl())
+	root.AddCommand(newServer(), newAgent(), newUp(), newDown(), newClean(), newToken(), newKubectl())
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w: `%s --help` lists the flags", err, c.CommandPath())
 	})

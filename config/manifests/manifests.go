@@ -2,8 +2,8 @@
 // second: the default roles and bindings, priority classes, flow schemas,
 // priority levels and system namespaces, as upstream v1.37 makes them, the role
 // for metrics.k8s.io that metrics-server brings along, and what a cluster with a
-// node of skiff's has beyond: storage on the node's disk, Ingresses, and
-// load balancing.
+// node of skiff's has beyond: storage on the node's disk, Ingresses, load balancing,
+// and the rights by which further nodes join.
 package manifests
 
 import (
@@ -120,4 +120,22 @@ func LoadBalancerClusterRoles() ([]rbacv1.ClusterRole, error) {
 // LoadBalancerClusterRoleBindings lets it.
 func LoadBalancerClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
 	return read[rbacv1.ClusterRoleBinding]("loadbalancer-clusterrolebindings.yaml")
+}
+
+// JoiningClusterRoles are those of joining and joined nodes that upstream has none for.
+func JoiningClusterRoles() ([]rbacv1.ClusterRole, error) {
+	return read[rbacv1.ClusterRole]("joining-clusterroles.yaml")
+}
+
+// JoiningClusterRoleBindings say what bootstrap tokens, joined nodes and the approver of their certificates may.
+func JoiningClusterRoleBindings() ([]rbacv1.ClusterRoleBinding, error) {
+	return read[rbacv1.ClusterRoleBinding]("joining-clusterrolebindings.yaml")
+}
+
+// JoiningRoles is the role that reads the settings all nodes share.
+func JoiningRoles() ([]rbacv1.Role, error) { return read[rbacv1.Role]("joining-roles.yaml") }
+
+// JoiningRoleBindings gives it to the nodes.
+func JoiningRoleBindings() ([]rbacv1.RoleBinding, error) {
+	return read[rbacv1.RoleBinding]("joining-rolebindings.yaml")
 }

@@ -31,6 +31,7 @@ type leaf struct {
 	usage     usage
 	dns       []string
 	addresses []netip.Addr
+	chain     bool // put the authority behind the certificate
 }
 
 // authority is a certificate that signs others.
@@ -79,6 +80,9 @@ func (a *authority) issue(l leaf) (cert, key []byte, err error) {
 		t.IPAddresses = append(t.IPAddresses, addr.Unmap().AsSlice())
 	}
 	_, cert, err = sign(t, a.cert, priv, a.key)
+	if l.chain {
+		cert = append(cert, a.pem...)
+	}
 	return cert, key, err
 }
 

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -135,7 +136,7 @@ func (d dir) fresh(l leaf) (bool, error) {
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
 		return false, nil // a renewal was interrupted between the two files
 	}
-	return l.satisfies(cert), nil
+	return l.satisfies(cert) && (!l.chain || bytes.HasSuffix(certPEM, l.issuer.pem)), nil
 }
 
 // apply writes the planned files; each is complete or absent at any instant.

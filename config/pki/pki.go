@@ -132,11 +132,10 @@ func (p *PKI) renew() error {
 
 // leaves lists every certificate that is kept as a file.
 func (p *PKI) leaves() []leaf {
-	server := slices.Concat(p.config.Names, []string{
-		"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-	})
+	server := slices.Concat(p.config.Names, ServerNames())
 	out := []leaf{
-		{file: "apiserver", issuer: p.ca, name: "kube-apiserver", usage: serverUsage, dns: server, addresses: p.config.Addresses},
+		// The server shows its authority too: a node that joins knows it by its hash only.
+		{file: "apiserver", issuer: p.ca, name: "kube-apiserver", usage: serverUsage, dns: server, addresses: p.config.Addresses, chain: true},
 		{file: "apiserver-kubelet-client", issuer: p.ca, name: "kube-apiserver-kubelet-client", groups: []string{"system:masters"}, usage: clientUsage},
 		{file: "front-proxy-client", issuer: p.frontProxy, name: "front-proxy-client", usage: clientUsage},
 		{file: "admin", issuer: p.ca, name: "kubernetes-admin", groups: []string{"system:masters"}, usage: clientUsage},
@@ -148,6 +147,11 @@ func (p *PKI) leaves() []leaf {
 		})
 	}
 	return out
+}
+
+// ServerNames are the names that every API server has.
+func ServerNames() []string {
+	return []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 }
 
 // Issue makes a client certificate for a user outside of the kept set (a node

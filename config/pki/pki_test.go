@@ -203,3 +203,26 @@ func TestKubeconfig(t *testing.T) {
 		t.Errorf("merged %+v", cfg)
 	}
 }
+
+// TestTheServerShowsItsAuthority lets nodes that know the authority by its hash join, also a server whose certificate is
+// from a skiff that showed none.
+func TestTheServerShowsItsAuthority(t *testing.T) {
+	c := config(filepath.Join(t.TempDir(), "pki"))
+	p := load(t, c)
+	chain, err := p.Read("apiserver.crt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone, found := bytes.CutSuffix(chain, p.CA())
+	if !found {
+		t.Fatalf("the authority is not behind the certificate:\n%s", chain)
+	}
+	if err := os.WriteFile(p.File("apiserver.crt"), alone, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p = load(t, c)
+	if chain, err = p.Read("apiserver.crt"); err != nil || !bytes.HasSuffix(chain, p.CA()) {
+		t.Errorf("the authority did not come (%v):\n%s", err, chain)
+	}
+	certificate(t, p, "apiserver")
+}

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"skiff/controllers/internal/signing"
 )
 
 // right is a permission that stands for a human's approval.
@@ -29,7 +31,7 @@ func rights(csr *certificatesv1.CertificateSigningRequest, request *x509.Certifi
 }
 
 func (r *reconciler) approve(ctx context.Context, csr *certificatesv1.CertificateSigningRequest) error {
-	request, err := parse(csr.Spec.Request)
+	request, err := signing.Parse(csr.Spec.Request)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	listers "k8s.io/client-go/listers/certificates/v1"
 
 	"skiff/controllers/internal/controller"
+	"skiff/controllers/internal/signing"
 )
 
 type reconciler struct {
@@ -69,7 +70,7 @@ func (r *reconciler) sign(ctx context.Context, csr *certificatesv1.CertificateSi
 	if r.authority == nil {
 		return nil
 	}
-	request, err := parse(csr.Spec.Request)
+	request, err := signing.Parse(csr.Spec.Request)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"skiff/controllers/internal/signing"
 )
 
 var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -58,7 +60,7 @@ func TestNext(t *testing.T) {
 	conditions := func(kind certificatesv1.RequestConditionType, d time.Duration) []certificatesv1.CertificateSigningRequestCondition {
 		return []certificatesv1.CertificateSigningRequestCondition{{Type: kind, Status: "True", LastUpdateTime: ago(d)}}
 	}
-	request, err := parse(newRequest(t, x509.CertificateRequest{}))
+	request, err := signing.Parse(newRequest(t, x509.CertificateRequest{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,7 @@ func TestValid(t *testing.T) {
 }
 
 func TestSign(t *testing.T) {
-	request, err := parse(newRequest(t, x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane", Organization: []string{"dev"}}, DNSNames: []string{"jane.example.com"}}))
+	request, err := signing.Parse(newRequest(t, x509.CertificateRequest{Subject: pkix.Name{CommonName: "jane", Organization: []string{"dev"}}, DNSNames: []string{"jane.example.com"}}))
 	if err != nil {
 		t.Fatal(err)
 	}

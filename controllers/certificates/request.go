@@ -2,7 +2,6 @@ package certificates
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,19 +13,6 @@ import (
 
 // legacyUnknown is the signer of requests that certificates.k8s.io/v1beta1 left without one.
 const legacyUnknown = "kubernetes.io/legacy-unknown"
-
-// parse reads the PEM of spec.request.
-func parse(data []byte) (*x509.CertificateRequest, error) {
-	block, _ := pem.Decode(data)
-	if block == nil || block.Type != "CERTIFICATE REQUEST" {
-		return nil, errors.New("PEM block type must be CERTIFICATE REQUEST")
-	}
-	request, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("parsing the request: %w", err)
-	}
-	return request, nil
-}
 
 // valid tells why the signer must not sign the request; the texts are upstream's, they stand in the condition Failed.
 // It follows https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers.

@@ -31,8 +31,8 @@ type Runtime interface {
 	Pull(ctx context.Context, name string, credentials *cri.AuthConfig, of *cri.SandboxConfig) (string, error)
 }
 
-// Secrets reads a secret from a cache.
-type Secrets func(namespace, name string) (*corev1.Secret, error)
+// Secrets reads a secret, from a cache where that has it.
+type Secrets func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 
 // Config says how to pull.
 type Config struct {
@@ -192,7 +192,7 @@ func (m *Manager) ForgetPod(uid types.UID) {
 
 // fetch pulls with each of the pod's credentials that fit, in their order, or anonymously when none does.
 func (m *Manager) fetch(ctx context.Context, p *corev1.Pod, name string, sandbox *cri.SandboxConfig) (string, error) {
-	ring := m.keyring(p)
+	ring := m.keyring(ctx, p)
 	candidates := ring.Lookup(repository(name))
 	if len(candidates) == 0 {
 		return m.runtime.Pull(ctx, name, nil, sandbox)

@@ -130,7 +130,7 @@ func TestBackOffAndItsEvents(t *testing.T) {
 
 func TestPullSecrets(t *testing.T) {
 	auth := base64.StdEncoding.EncodeToString([]byte("me:secret"))
-	secrets := func(_, name string) (*corev1.Secret, error) {
+	secrets := func(_ context.Context, _, name string) (*corev1.Secret, error) {
 		switch name {
 		case "good":
 			return &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -33,11 +34,11 @@ type auth struct {
 }
 
 // keyring reads the pod's pull secrets. Those that are missing or malformed are told of and left out.
-func (m *Manager) keyring(p *corev1.Pod) *Keyring {
+func (m *Manager) keyring(ctx context.Context, p *corev1.Pod) *Keyring {
 	ring := &Keyring{}
 	var missing []string
 	for _, ref := range p.Spec.ImagePullSecrets {
-		secret, err := m.secrets(p.Namespace, ref.Name)
+		secret, err := m.secrets(ctx, p.Namespace, ref.Name)
 		if err != nil {
 			missing = append(missing, ref.Name)
 			continue

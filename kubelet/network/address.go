@@ -54,7 +54,7 @@ func (c Config) nodeAddress(podCIDR netip.Prefix) (netip.Addr, error) {
 // addresses lists a link's usable addresses, or all links' (nil), in the kernel's order. Links that are down count
 // last: their addresses may never be reached.
 func (c Config) addresses(link netlink.Link, family int) ([]netip.Addr, error) {
-	all, err := netlink.AddrList(link, family)
+	all, err := addrList(link, family)
 	if err != nil {
 		return nil, fmt.Errorf("listing the host's addresses: %w", err)
 	}
@@ -82,7 +82,7 @@ func (c Config) usable(a netip.Addr) bool {
 // defaultLink is the link of the default route with the lowest metric, and the source address that the route prefers,
 // if it does; nil if there is no default route.
 func defaultLink(family int) (netlink.Link, netip.Addr, error) {
-	routes, err := netlink.RouteList(nil, family)
+	routes, err := routeList(family)
 	if err != nil {
 		return nil, netip.Addr{}, fmt.Errorf("listing routes: %w", err)
 	}

@@ -69,7 +69,7 @@ func (c Config) addBridge(mtu int) (netlink.Link, error) {
 
 // ensureAddresses gives the bridge the gateway addresses and takes those of earlier pod ranges.
 func (c Config) ensureAddresses(link netlink.Link) error {
-	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	have, err := addrList(link, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("listing the addresses of %s: %w", c.BridgeName, err)
 	}
@@ -110,10 +110,14 @@ func (c Config) mtu() int {
 	if c.MTU != 0 {
 		return c.MTU
 	}
-	if link, _, err := defaultLink(netlink.FAMILY_ALL); err == nil && link != nil {
-		return link.Attrs().MTU
+	overhead := 0
+	if c.Mode == VXLAN {
+		overhead = vxlanOverhead
 	}
-	return defaultMTU
+	if link, _, err := defaultLink(netlink.FAMILY_ALL); err == nil && link != nil {
+		return link.Attrs().MTU - overhead
+	}
+	return defaultMTU - overhead
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

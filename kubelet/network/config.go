@@ -39,6 +39,8 @@ type Config struct {
 	IPAMDir string
 	// NodeAddress is the node's address if the configuration fixes it.
 	NodeAddress netip.Addr
+	// Mode is how packets travel to other nodes, for the room that it takes of each; "" takes none.
+	Mode Mode
 	// Bridging is how packets between pods meet the packet filter.
 	Bridging Bridging
 }

@@ -16,4 +16,9 @@
 // The Service range is routed to the bridge, which gives programs on the node a source address and the packet filter its
 // chance, and both the Service range and the pod range of the whole cluster are unreachable otherwise: while no rule and
 // no more specific route exists, packets for them are refused here and never follow the default route.
+//
+// # How packets travel between nodes
+//
+// Peers follows the Node objects: with host-gw each other node's pod range is routed to the node's address, with VXLAN
+// through a tunnel. Nothing translates addresses between pods. A route made here is known by its protocol number.
 package network

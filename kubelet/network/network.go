@@ -42,6 +42,9 @@ func (n *Network) Setup(context.Context) error {
 	if err := n.config.checkOverlap(); err != nil {
 		return fmt.Errorf("setting up the pod network: %w", err)
 	}
+	if err := n.config.removePeerRoutes(); err != nil {
+		return fmt.Errorf("setting up the pod network: %w", err)
+	}
 	bridge, err := n.config.ensureBridge(n.mtu)
 	if err != nil {
 		return fmt.Errorf("setting up the pod network: %w", err)
@@ -100,7 +103,7 @@ func (c Config) removeLinks() error {
 	if err != nil || bridge == nil {
 		return err
 	}
-	links, err := netlink.LinkList()
+	links, err := linkList()
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)
 	}

@@ -81,7 +81,7 @@ func (c Config) removeRoutes() error {
 // checkOverlap refuses ranges that the host uses for something else: a route of another link that lies within the
 // node's pod ranges or the Service ranges would take traffic away from the cluster, or the cluster from it.
 func (c Config) checkOverlap() error {
-	links, err := netlink.LinkList()
+	links, err := linkList()
 	if err != nil {
 		return fmt.Errorf("listing links: %w", err)
 	}
@@ -89,7 +89,7 @@ func (c Config) checkOverlap() error {
 	for _, l := range links {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	routes, err := routeList(netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("listing routes: %w", err)
 	}
@@ -97,7 +97,8 @@ func (c Config) checkOverlap() error {
 	for _, r := range routes {
 		dst, ok := prefixOf(r.Dst)
 		name := names[r.LinkIndex]
-		if !ok || name == "" || name == "lo" || name == c.BridgeName {
+		// Routes made here to other nodes' pods follow the nodes.
+		if !ok || name == "" || name == "lo" || name == c.BridgeName || r.Protocol == routeProtocol {
 			continue
 		}
 		for _, mine := range slices.Concat(c.PodCIDRs, c.ServiceCIDRs) {

@@ -39,8 +39,9 @@ type Cluster struct {
 	Server     *exec.Cmd
 	Open, Auth *registry.Registry // after ServeImages
 
-	t     testing.TB
-	ended chan error // gets the server's exit
+	t      testing.TB
+	joined []*netns.Namespace // of agents
+	ended  chan error         // gets the server's exit
 }
 
 // Binary answers the path of something that make built, in the nearest folder
@@ -114,36 +115,45 @@ func (c *Cluster) Clean() error {
 // Traces answers what is left of the server on this machine: files, mounts,
 // cgroups, links, tables and processes.
 func (c *Cluster) Traces() []string {
-	cfg := config.Config{DataDir: c.DataDir()}
+	found := traces(c.t, c.NS, c.DataDir())
+	if _, err := os.Stat(c.Kubeconfig); err == nil {
+		found = append(found, c.Kubeconfig)
+	}
+	return found
+}
+
+// traces answers what is left of the skiff with the data directory.
+func traces(t testing.TB, ns *netns.Namespace, dataDir string) []string {
+	cfg := config.Config{DataDir: dataDir}
 	var found []string
-	for _, pattern := range []string{c.DataDir(), cfg.RunDir(), c.Kubeconfig, "/sys/fs/cgroup/" + cfg.CgroupParent(), "/sys/fs/cgroup/*/" + cfg.CgroupParent()} {
+	for _, pattern := range []string{dataDir, cfg.RunDir(), "/sys/fs/cgroup/" + cfg.CgroupParent(), "/sys/fs/cgroup/*/" + cfg.CgroupParent()} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
-			c.t.Fatal(err)
+			t.Fatal(err)
 		}
 		found = append(found, paths...)
 	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, c.Dir) || strings.Contains(line, cfg.RunDir()+"/") {
+		if strings.Contains(line, dataDir) || strings.Contains(line, cfg.RunDir()+"/") {
 			found = append(found, "the mount "+strings.TrimSpace(line))
 		}
 	}
-	links, err := Output(c.NS.Command(context.WithoutCancel(c.t.Context()), "ip", "-br", "link"))
+	links, err := Output(ns.Command(context.WithoutCancel(t.Context()), "ip", "-br", "link"))
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for line := range strings.Lines(links) {
-		if name := strings.Fields(line)[0]; name == cfg.Instance() || name == cfg.DNSLink() {
+		if name := strings.Fields(line)[0]; name == cfg.Instance() || name == cfg.DNSLink() || name == cfg.TunnelLink() {
 			found = append(found, "the link "+name)
 		}
 	}
 	programs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, path := range programs {
 		raw, err := os.ReadFile(path)
@@ -318,8 +328,15 @@ func (c *Cluster) ServeImages() {
 			c.t.Fatal(err)
 		}
 	}
+	for _, ns := range append([]*netns.Namespace{c.NS}, c.joined...) {
+		c.serve(ns)
+	}
+}
+
+// serve has the registries listen in a namespace.
+func (c *Cluster) serve(ns *netns.Namespace) {
 	for address, handler := range map[string]http.Handler{OpenRegistry: c.Open, AuthRegistry: c.Auth} {
-		l, err := c.NS.Listen(c.t.Context(), "tcp", address)
+		l, err := ns.Listen(c.t.Context(), "tcp", address)
 		if err != nil {
 			c.t.Fatal(err)
 		}

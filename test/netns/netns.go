@@ -1,6 +1,6 @@
 // Package netns gives a test a network namespace of its own, with no way out:
 // a loopback interface and, on request, addresses on a link of its own (a bridge
-// without ports: every kernel that runs pods has that type).
+// without ports: every kernel that runs pods has that type). Join connects two.
 package netns
 
 import (
@@ -28,6 +28,40 @@ type Namespace struct {
 // 192.0.2.10/24) on a link named eth0. The test needs root.
 func New(t testing.TB, addresses ...string) *Namespace {
 	t.Helper()
+	n := bare(t)
+	if len(addresses) > 0 {
+		run(t, "ip", "-n", n.Name, "link", "add", "eth0", "type", "bridge")
+		n.addresses(t, "eth0", addresses)
+	}
+	return n
+}
+
+// Join connects two namespaces by a cable: a link of the name in each, with the addresses.
+func Join(t testing.TB, a *Namespace, nameA, addressA string, b *Namespace, nameB, addressB string) {
+	t.Helper()
+	run(t, "ip", "link", "add", "name", nameA, "netns", a.Name, "type", "veth", "peer", "name", nameB, "netns", b.Name)
+	a.addresses(t, nameA, []string{addressA})
+	b.addresses(t, nameB, []string{addressB})
+}
+
+// Route sends what goes to the range by way of the gateway.
+func (n *Namespace) Route(t testing.TB, to, gateway string) {
+	t.Helper()
+	run(t, "ip", "-n", n.Name, "route", "add", to, "via", gateway)
+}
+
+// addresses brings a link up with the addresses.
+func (n *Namespace) addresses(t testing.TB, link string, addresses []string) {
+	t.Helper()
+	run(t, "ip", "-n", n.Name, "link", "set", link, "up")
+	for _, a := range addresses {
+		run(t, "ip", "-n", n.Name, "address", "add", a, "dev", link)
+	}
+}
+
+// bare makes a namespace with loopback up.
+func bare(t testing.TB) *Namespace {
+	t.Helper()
 	id := make([]byte, 4)
 	_, _ = rand.Read(id)
 	n := &Namespace{Name: "skiff-test-" + hex.EncodeToString(id)}
@@ -40,13 +74,6 @@ func New(t testing.TB, addresses ...string) *Namespace {
 	n.handle = handle
 	t.Cleanup(func() { _ = handle.Close() })
 	run(t, "ip", "-n", n.Name, "link", "set", "lo", "up")
-	if len(addresses) > 0 {
-		run(t, "ip", "-n", n.Name, "link", "add", "eth0", "type", "bridge")
-		run(t, "ip", "-n", n.Name, "link", "set", "eth0", "up")
-	}
-	for _, a := range addresses {
-		run(t, "ip", "-n", n.Name, "address", "add", a, "dev", "eth0")
-	}
 	return n
 }
 

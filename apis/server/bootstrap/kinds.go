@@ -30,13 +30,25 @@ func (b Bootstrap) PriorityClasses(ctx context.Context) error {
 	}.ensure(ctx)
 }
 
+// roles are sets of roles and bindings.
+type roles struct {
+	clusterRoles        func() ([]rbacv1.ClusterRole, error)
+	clusterRoleBindings func() ([]rbacv1.ClusterRoleBinding, error)
+	roles               func() ([]rbacv1.Role, error)
+	roleBindings        func() ([]rbacv1.RoleBinding, error)
+}
+
 // Roles makes the default roles and bindings. It needs the system namespaces.
 func (b Bootstrap) Roles(ctx context.Context) error {
+	return b.ensureRoles(ctx, roles{manifests.ClusterRoles, manifests.ClusterRoleBindings, manifests.Roles, manifests.RoleBindings})
+}
+
+func (b Bootstrap) ensureRoles(ctx context.Context, r roles) error {
 	rbac := b.Client.RbacV1()
 	if err := (kind[rbacv1.ClusterRole, *rbacv1.ClusterRole, *rbacv1.ClusterRoleList]{
 		client: rbac.ClusterRoles(),
 		items:  func(l *rbacv1.ClusterRoleList) []rbacv1.ClusterRole { return l.Items },
-		want:   manifests.ClusterRoles,
+		want:   r.clusterRoles,
 		change: changeClusterRole,
 	}).ensure(ctx); err != nil {
 		return err
@@ -44,22 +56,22 @@ func (b Bootstrap) Roles(ctx context.Context) error {
 	if err := (kind[rbacv1.ClusterRoleBinding, *rbacv1.ClusterRoleBinding, *rbacv1.ClusterRoleBindingList]{
 		client: rbac.ClusterRoleBindings(),
 		items:  func(l *rbacv1.ClusterRoleBindingList) []rbacv1.ClusterRoleBinding { return l.Items },
-		want:   manifests.ClusterRoleBindings,
+		want:   r.clusterRoleBindings,
 		change: changeClusterRoleBinding,
 	}).ensure(ctx); err != nil {
 		return err
 	}
-	return b.namespacedRoles(ctx)
+	return b.namespacedRoles(ctx, r)
 }
 
 // namespacedRoles creates per namespace, since a typed client is of one.
-func (b Bootstrap) namespacedRoles(ctx context.Context) error {
+func (b Bootstrap) namespacedRoles(ctx context.Context, r roles) error {
 	rbac := b.Client.RbacV1()
 	for _, ns := range []string{metav1.NamespaceSystem, metav1.NamespacePublic} {
 		if err := (kind[rbacv1.Role, *rbacv1.Role, *rbacv1.RoleList]{
 			client: rbac.Roles(ns),
 			items:  func(l *rbacv1.RoleList) []rbacv1.Role { return l.Items },
-			want:   within[rbacv1.Role](ns, manifests.Roles),
+			want:   within[rbacv1.Role](ns, r.roles),
 			change: changeRole,
 		}).ensure(ctx); err != nil {
 			return fmt.Errorf("namespace %s: %w", ns, err)
@@ -67,7 +79,7 @@ func (b Bootstrap) namespacedRoles(ctx context.Context) error {
 		if err := (kind[rbacv1.RoleBinding, *rbacv1.RoleBinding, *rbacv1.RoleBindingList]{
 			client: rbac.RoleBindings(ns),
 			items:  func(l *rbacv1.RoleBindingList) []rbacv1.RoleBinding { return l.Items },
-			want:   within[rbacv1.RoleBinding](ns, manifests.RoleBindings),
+			want:   within[rbacv1.RoleBinding](ns, r.roleBindings),
 			change: changeRoleBinding,
 		}).ensure(ctx); err != nil {
 			return fmt.Errorf("namespace %s: %w", ns, err)
