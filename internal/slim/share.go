@@ -30,6 +30,24 @@ func share(pod, like *corev1.Pod) {
 	shareContainers(pod.Spec.Containers, like.Spec.Containers)
 }
 
+// shareNode does the same for nodes.
+func shareNode(node, like *corev1.Node) {
+	same(&node.Status.Capacity, like.Status.Capacity)
+	same(&node.Status.Allocatable, like.Status.Allocatable)
+	same(&node.Status.Allocatable, node.Status.Capacity) // where nothing is reserved
+	same(&node.Status.Conditions, like.Status.Conditions)
+	same(&node.Status.Images, like.Status.Images)
+	same(&node.Status.RuntimeHandlers, like.Status.RuntimeHandlers)
+	same(&node.Status.Features, like.Status.Features)
+	same(&node.Status.DeclaredFeatures, like.Status.DeclaredFeatures)
+	same(&node.Status.NodeInfo.KernelVersion, like.Status.NodeInfo.KernelVersion)
+	same(&node.Status.NodeInfo.OSImage, like.Status.NodeInfo.OSImage)
+	same(&node.Status.NodeInfo.ContainerRuntimeVersion, like.Status.NodeInfo.ContainerRuntimeVersion)
+	same(&node.Status.NodeInfo.KubeletVersion, like.Status.NodeInfo.KubeletVersion)
+	same(&node.Status.NodeInfo.KubeProxyVersion, like.Status.NodeInfo.KubeProxyVersion)
+	same(&node.Spec.Taints, like.Spec.Taints)
+}
+
 func shareContainers(all, like []corev1.Container) {
 	if len(all) != len(like) {
 		return

@@ -1,5 +1,5 @@
 // Package slim makes the objects that informers keep small: it drops what no component reads, and lets the pods of one
-// owner, and those of a namespace without one, share what is equal in them, which is most of what they are made of. Cached objects are never changed, so that
+// owner, those of a namespace without one, and nodes share what is equal in them, which is most of what they are made of. Cached objects are never changed, so that
 // nothing is lost by it.
 package slim
 
@@ -24,9 +24,13 @@ func Transform() cache.TransformFunc {
 			return o, nil //nolint:nilerr // what is no object is none of our business
 		}
 		m.SetManagedFields(nil)
-		if pod, ok := o.(*corev1.Pod); ok {
-			s.slim(pod)
-			pod.Status.Conditions = exact(pod.Status.Conditions)
+		switch object := o.(type) {
+		case *corev1.Pod:
+			s.slim(object)
+			object.Status.Conditions = exact(object.Status.Conditions)
+		case *corev1.Node:
+			s.slimNode(object)
+			object.Status.Conditions = exact(object.Status.Conditions)
 		}
 		return o, nil
 	}
@@ -46,6 +50,8 @@ type siblings struct {
 	// texts are what many pods have, each as the one that all of them get. The package unique would let go of a text with
 	// the next collection, though pods have it.
 	texts map[string]string
+	// node is the one that came last: nodes are mostly made alike.
+	node weak.Pointer[corev1.Node]
 }
 
 func newSiblings() *siblings {
@@ -64,6 +70,17 @@ func (s *siblings) slim(pod *corev1.Pod) {
 	if sibling := s.swap(family, pod); sibling != nil {
 		share(pod, sibling)
 	}
+}
+
+// slimNode lets the node share what it can with the one before.
+func (s *siblings) slimNode(node *corev1.Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.internNode(node)
+	if before := s.node.Value(); before != nil {
+		shareNode(node, before)
+	}
+	s.node = weak.Make(node)
 }
 
 // swap answers the family's pod so far. mu is held.
@@ -109,6 +126,26 @@ func (s *siblings) intern(pod *corev1.Pod) {
 			one(s, &all[i].Image)
 			one(s, &all[i].ImageID)
 		}
+	}
+}
+
+// internNode does the same for what many nodes have. mu is held.
+func (s *siblings) internNode(node *corev1.Node) {
+	for i := range node.Status.Conditions {
+		c := &node.Status.Conditions[i]
+		one(s, &c.Type)
+		one(s, &c.Status)
+		one(s, &c.Reason)
+		one(s, &c.Message)
+	}
+	for i := range node.Status.Addresses {
+		one(s, &node.Status.Addresses[i].Type)
+	}
+	for i := range node.Spec.Taints {
+		t := &node.Spec.Taints[i]
+		one(s, &t.Key)
+		one(s, &t.Value)
+		one(s, &t.Effect)
 	}
 }
 

@@ -2,6 +2,7 @@ package slim
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
 	"testing"
 	"unsafe"
@@ -91,6 +92,34 @@ func TestPodsWithoutAnOwnerShareInTheirNamespace(t *testing.T) {
 	}
 	if &first.Spec.Tolerations[0] == &other.Spec.Tolerations[0] {
 		t.Error("another namespace's list is shared")
+	}
+	runtime.KeepAlive(first)
+}
+
+func TestNodesShare(t *testing.T) {
+	t.Parallel()
+	f := Transform()
+	node := func(name, cpu string) *corev1.Node {
+		has := func() corev1.ResourceList { return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)} }
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{
+			Capacity: has(), Allocatable: has(), Images: []corev1.ContainerImage{{Names: []string{"web:1"}, SizeBytes: 1}},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: "True", Message: name}},
+		}}
+		want := n.DeepCopy()
+		if out, err := f(n); err != nil || !equality.Semantic.DeepEqual(out, want) {
+			t.Errorf("%+v became %+v, %v", want, out, err)
+		}
+		return n
+	}
+	first, second, other := node("a", "4"), node("b", "4"), node("c", "8")
+	if reflect.ValueOf(first.Status.Capacity).Pointer() != reflect.ValueOf(second.Status.Allocatable).Pointer() {
+		t.Error("equal resources are not shared")
+	}
+	if &first.Status.Images[0] != &second.Status.Images[0] {
+		t.Error("equal images are not shared")
+	}
+	if other.Status.Capacity.Cpu().Value() != 8 {
+		t.Errorf("another node has %v", other.Status.Capacity)
 	}
 	runtime.KeepAlive(first)
 }
