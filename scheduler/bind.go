@@ -22,6 +22,7 @@ func (s *Scheduler) assume(ctx context.Context, a *attempt, node string) *failur
 		if status = a.profile.Permit(ctx, a.cycle, node); status.IsSuccess() || status.IsWait() {
 			a.held = status.IsWait()
 			s.nominator.Remove(pod.Pod.UID)
+			a.profile.Decided(a.cycle)
 			return nil
 		}
 		a.profile.Unreserve(ctx, a.cycle, node)

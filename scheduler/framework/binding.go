@@ -32,6 +32,10 @@ func (f *Framework) Unreserve(ctx context.Context, c *Cycle, node string) {
 	}
 }
 
+// Decided drops what plugins keep of the search for a node, which thousands of pods that wait to be bound would hold. What
+// a plugin needs from Permit on it writes under its name.
+func (f *Framework) Decided(c *Cycle) { c.keep(f.binders) }
+
 // PreBindPreFlight asks whether a PreBind plugin has something to do; Skip says none.
 func (f *Framework) PreBindPreFlight(ctx context.Context, c *Cycle, node string) *Status {
 	out := NewStatus(Skip)

@@ -1,5 +1,11 @@
 package framework
 
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
 // StateData is what a plugin keeps from one extension point to a later one of the same cycle. Clone answers a copy that
 // AddPod and RemovePod may change without changing the original.
 type StateData interface {
@@ -61,6 +67,11 @@ func (c *Cycle) Clone() *Cycle {
 		clone.states[i] = namedState{s.key, s.data.Clone()}
 	}
 	return &clone
+}
+
+// keep drops what was written, but for what was under these keys.
+func (c *Cycle) keep(keys sets.Set[string]) {
+	c.states = slices.DeleteFunc(c.states, func(s namedState) bool { return !keys.Has(s.key) })
 }
 
 // State reads a plugin's data as its type; the zero value when it wrote none.

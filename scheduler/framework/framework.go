@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Enabled is a plugin of a profile with the weight of its score.
@@ -40,9 +42,11 @@ type Framework struct {
 	preBind      []PreBind
 	bind         []Bind
 	postBind     []PostBind
-	events       map[string][]ClusterEventWithHint
-	waiting      waitingPods
-	scratch      []NodeScore
+	// binders names the plugins that have a part in what follows the decision.
+	binders sets.Set[string]
+	events  map[string][]ClusterEventWithHint
+	waiting waitingPods
+	scratch []NodeScore
 }
 
 // preFilter remembers which filter its Skip switches off.

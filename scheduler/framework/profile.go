@@ -162,6 +162,12 @@ func (f *Framework) addBinding(plugins map[Point][]Enabled) {
 	f.preBind = at[PreBind](plugins[PointPreBind])
 	f.bind = at[Bind](plugins[PointBind])
 	f.postBind = at[PostBind](plugins[PointPostBind])
+	f.binders = sets.New[string]()
+	for _, point := range []Point{PointReserve, PointPermit, PointPreBind, PointBind, PointPostBind} {
+		for _, e := range plugins[point] {
+			f.binders.Insert(e.Plugin.Name())
+		}
+	}
 }
 
 // at answers the plugins as what they are at their point.
