@@ -68,8 +68,9 @@ type Balancer struct {
 	watched  map[cache.SharedIndexInformer]func(before, after any) bool
 	signal   chan struct{} // holds one when there is something to do
 	ports    holders
-	told     map[string]bool // events that were sent
-	known    map[string]bool // addresses of nodes, also of those that are gone
+	told     map[string]bool      // events that were sent
+	known    map[string]bool      // addresses of nodes, also of those that are gone
+	foreign  map[types.UID]string // versions of Services whose status others wrote
 
 	mu     sync.Mutex
 	locals map[types.NamespacedName]bool // Services that get an address only where their pods are
@@ -179,10 +180,10 @@ func (b *Balancer) sync(ctx context.Context) bool {
 		return false
 	}
 	b.nodeAddresses()
+	done, told := b.recognize(ctx, all), map[string]bool{}
 	wishes := Plan(all, b.config.Addresses, b.known)
 	b.remember(wishes)
 	b.ports.keep(wishes)
-	done, told := true, map[string]bool{}
 	for _, w := range wishes {
 		problem := w.Problem
 		if problem == "" {
