@@ -272,3 +272,24 @@ func TestFormerAddress(t *testing.T) {
 		t.Errorf("asked %v times, want once each", asked)
 	}
 }
+
+// TestNodeMoves takes an address away when a node has another.
+func TestNodeMoves(t *testing.T) {
+	t.Parallel()
+	const at, before = "127.103.0.6", "203.0.113.9"
+	client, _ := balance(t, at)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: before}}
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := wants("s", 1, 8080)
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: before}}
+	create(t, client, s)
+	gets(t, client, "s", at+before)
+	node.Status.Addresses[0].Address = at
+	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	gets(t, client, "s", at)
+}
