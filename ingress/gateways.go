@@ -2,9 +2,12 @@ package ingress
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,9 +55,12 @@ func (g *gateways) run(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
 	for {
-		if kinds := g.look(ctx); len(kinds) != g.followed() {
-			stop()
+		if kinds, err := g.look(); err != nil {
+			klog.FromContext(ctx).V(2).Info("Looking for the Gateway API", "err", err)
+		} else if !maps.Equal(kinds, g.following()) {
+			before := stop
 			stop = g.follow(ctx, kinds)
+			before() // whose caches are served until there are others
 		}
 		if !rest(ctx, lookPeriod) {
 			return
@@ -62,20 +68,25 @@ func (g *gateways) run(ctx context.Context) {
 	}
 }
 
-func (g *gateways) followed() int {
+func (g *gateways) following() map[string]schema.GroupVersionResource {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.kinds)
+	return g.kinds
 }
 
-// look answers the kinds that are there; none unless all that matter are.
-func (g *gateways) look(ctx context.Context) map[string]schema.GroupVersionResource {
+func (g *gateways) followed() int { return len(g.following()) }
+
+// look answers the kinds that are there; none unless all that matter are. An error says that it isn't known.
+func (g *gateways) look() (map[string]schema.GroupVersionResource, error) {
 	kinds := map[string]schema.GroupVersionResource{}
 	for _, version := range []string{"v1", "v1beta1"} {
 		gv := schema.GroupVersion{Group: route.GatewayGroup, Version: version}
 		list, err := g.of.client.Discovery().ServerResourcesForGroupVersion(gv.String())
+		if apierrors.IsNotFound(err) {
+			break // grants need not be there
+		}
 		if err != nil {
-			break // it isn't there, or can't be asked for now; grants need not be
+			return nil, fmt.Errorf("asking for the kinds of %s: %w", gv, err)
 		}
 		for _, r := range list.APIResources {
 			_, known := kinds[r.Name]
@@ -86,14 +97,13 @@ func (g *gateways) look(ctx context.Context) map[string]schema.GroupVersionResou
 	}
 	for _, name := range []string{classes, gates, routes} {
 		if _, ok := kinds[name]; !ok {
-			return nil
+			return nil, nil
 		}
 	}
-	klog.FromContext(ctx).V(4).Info("The Gateway API is there", "kinds", len(kinds))
-	return kinds
+	return kinds, nil
 }
 
-// follow fills caches of the kinds and answers what ends that.
+// follow fills caches of the kinds, has them served and answers what ends that.
 func (g *gateways) follow(ctx context.Context, kinds map[string]schema.GroupVersionResource) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	factory := dynamicinformer.NewDynamicSharedInformerFactory(g.client, 0)
@@ -109,7 +119,6 @@ func (g *gateways) follow(ctx context.Context, kinds map[string]schema.GroupVers
 	factory.WaitForCacheSync(ctx.Done())
 	g.set(caches, kinds)
 	return func() {
-		g.set(nil, nil)
 		cancel()
 		factory.Shutdown()
 	}

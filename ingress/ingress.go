@@ -132,7 +132,7 @@ func New(config Config, deps Deps) (*Ingress, error) {
 		{core.Services().Informer(), i.changes.service},
 		{slices.Informer(), i.changes.slice},
 		{core.Secrets().Informer(), i.changes.secret},
-		{core.Nodes().Informer(), nil},
+		{core.Nodes().Informer(), i.nodeChanged},
 		{core.Namespaces().Informer(), i.gateways.namespaceChanged},
 	}
 	return i, nil
@@ -146,6 +146,18 @@ func (i *Ingress) ingressChanged(object any) {
 // classChanged: any Ingress may be served now that wasn't, or the other way around.
 func (i *Ingress) classChanged(any) {
 	i.changes.all()
+	i.addAll()
+}
+
+// nodeChanged: statuses may have addresses that no node has any more.
+func (i *Ingress) nodeChanged(any) {
+	if i.statuses.moved() {
+		i.addAll()
+	}
+}
+
+// addAll has the statuses of all Ingresses looked at.
+func (i *Ingress) addAll() {
 	all, err := i.ingresses.List(labels.Everything())
 	if err != nil {
 		return
@@ -161,9 +173,6 @@ func (i *Ingress) Run(ctx context.Context) error {
 	defer i.proxy.Close()
 	defer i.closePorts()
 	for _, w := range i.watched {
-		if w.changed == nil {
-			continue
-		}
 		registration, err := w.AddEventHandler(handler(w.changed))
 		if err != nil {
 			if ctx.Err() != nil {

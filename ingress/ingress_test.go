@@ -379,3 +379,31 @@ func certificate(t *testing.T, name, host string) *corev1.Secret {
 		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}),
 	}}
 }
+
+// TestNodeMoves takes an address out of statuses when no node has it any more.
+func TestNodeMoves(t *testing.T) {
+	t.Parallel()
+	const before = "203.0.113.9"
+	c := start(t, "127.101.0.9")
+	node := must[*corev1.Node](t)(c.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}, metav1.CreateOptions{}))
+	moves := func(address string) {
+		t.Helper()
+		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address}}
+		node = must[*corev1.Node](t)(c.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}))
+	}
+	moves(before)
+	c.service("web")
+	c.ingress("in", "skiff", "a.test", "web")
+	eventually(t, "the address", nodeAddress, func() string { return c.address("in") })
+	eventually(t, "both addresses", nodeAddress+" "+before, func() string {
+		if now := c.address("in"); now != nodeAddress {
+			return now
+		}
+		in := must[*networkingv1.Ingress](t)(c.NetworkingV1().Ingresses("default").Get(t.Context(), "in", metav1.GetOptions{}))
+		in.Status.LoadBalancer.Ingress = append(in.Status.LoadBalancer.Ingress, networkingv1.IngressLoadBalancerIngress{IP: before})
+		must[*networkingv1.Ingress](t)(c.NetworkingV1().Ingresses("default").UpdateStatus(t.Context(), in, metav1.UpdateOptions{}))
+		return c.address("in")
+	})
+	moves(nodeAddress)
+	eventually(t, "the address that is left", nodeAddress, func() string { return c.address("in") })
+}

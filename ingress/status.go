@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,6 +35,8 @@ type statuses struct {
 	queue   workqueue.TypedRateLimitingInterface[types.NamespacedName]
 	serving atomic.Bool   // a port is open
 	ready   chan struct{} // closed once it is known whether one is
+
+	last map[string]bool // what moved compares with; of the handler of nodes
 }
 
 func newStatuses(of *Ingress, nodes corelisters.NodeLister) *statuses {
@@ -131,6 +134,13 @@ func (s *statuses) others() map[string]bool {
 		}
 	}
 	return out
+}
+
+// moved reports whether the nodes' addresses changed since it was asked last.
+func (s *statuses) moved() bool {
+	before := s.last
+	s.last = s.others()
+	return !maps.Equal(before, s.last)
 }
 
 // Addresses answers what an Ingress's status is to be: of what it has, those of other nodes that exist, and those at which

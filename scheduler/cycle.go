@@ -238,7 +238,7 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	}
 	began, first, enough := time.Now(), nodes[s.nextNode%len(nodes)], s.enough(a.profile, len(nodes))
 	found := make([]*framework.NodeInfo, 0, min(len(nodes), enough))
-	s.statuses = s.statuses[:0]
+	s.statuses, s.doubtful = s.statuses[:0], s.doubtful[:0]
 	tried, judged := 0, 0
 	defer func() {
 		// Also after an error, or else the next search would start before the same node.
@@ -262,7 +262,7 @@ func (s *Scheduler) filter(ctx context.Context, a *attempt, nodes []*framework.N
 	case len(found) == 0 && whole:
 		s.byPosition(a, diagnosis)
 		if judged > 0 {
-			s.remembered.keep(a, known, nodes, s.positioned, s.promised)
+			s.remembered.keep(a, known, nodes, s.positioned, s.doubtful)
 		}
 	case len(found) == 0 || len(s.extenders) > 0:
 		for i, status := range s.statuses[:tried] {
@@ -295,14 +295,19 @@ func (s *Scheduler) promised(node *framework.NodeInfo) bool {
 }
 
 // tryNodes filters a batch of nodes side by side, those that come after the ones with a status, and adds their statuses.
-// What is known of a node needs no filter; it answers how many needed one.
+// What is known of a node needs no filter; it answers how many needed one. A promise of a node may come or end at any time,
+// so that one counts that is there before its filter or after.
 func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework.NodeInfo, batch int, known *verdicts) int {
 	tried := len(s.statuses)
 	s.statuses = slices.Grow(s.statuses, batch)[:tried+batch]
 	s.open = s.open[:0]
 	for i := tried; i < tried+batch; i++ {
 		position := (s.nextNode + i) % len(nodes)
-		if s.statuses[i] = known.of(position, nodes[position]); s.statuses[i] == nil || s.promised(nodes[position]) {
+		promised := s.promised(nodes[position])
+		if promised {
+			s.doubtful = append(s.doubtful, position)
+		}
+		if s.statuses[i] = known.of(position, nodes[position]); s.statuses[i] == nil || promised {
 			s.open = append(s.open, i)
 		}
 	}
@@ -314,6 +319,11 @@ func (s *Scheduler) tryNodes(ctx context.Context, a *attempt, nodes []*framework
 			s.statuses[i] = a.profile.FilterWithNominated(ctx, a.cycle, nodes[(s.nextNode+i)%len(nodes)])
 		}
 	})
+	for _, i := range s.open {
+		if position := (s.nextNode + i) % len(nodes); s.promised(nodes[position]) {
+			s.doubtful = append(s.doubtful, position)
+		}
+	}
 	return len(s.open)
 }
 

@@ -40,7 +40,7 @@ func TestSearchGoesOnBehindAFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Scheduler{}
+	s := &Scheduler{nominator: queue.NewNominator()}
 	search := func() ([]*framework.NodeInfo, error) {
 		a, diagnosis := &attempt{profile: &profile{Framework: f}, cycle: framework.NewCycle(pod, framework.NewSnapshot(nodes...))}, framework.NewDiagnosis()
 		return s.filter(t.Context(), a, nodes, &diagnosis)

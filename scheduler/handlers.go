@@ -158,6 +158,9 @@ func (s *Scheduler) podWaiting(before, after *corev1.Pod) {
 	info := s.info(after)
 	s.nominator.Refresh(before, after, info)
 	s.queue.Update(info)
+	if before != nil && before.Status.NominatedNodeName != "" && before.Status.NominatedNodeName != after.Status.NominatedNodeName {
+		s.left(before)
+	}
 }
 
 // podGone: the pod was deleted or has ended.
@@ -165,11 +168,16 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	_, _, placed := s.cache.Placed(pod.UID)
 	s.cache.RemovePod(pod.UID)
 	s.forget(pod)
-	if placed {
-		s.queue.Move(framework.Change{
-			Event: framework.ClusterEvent{Resource: framework.AssignedPod, Action: framework.Delete, Label: "AssignedPodDelete"}, Old: pod,
-		})
+	if placed || pod.Status.NominatedNodeName != "" {
+		s.left(pod)
 	}
+}
+
+// left tells the queue that a pod left its node, or the node that it was promised, where it counted as if it were there.
+func (s *Scheduler) left(pod *corev1.Pod) {
+	s.queue.Move(framework.Change{
+		Event: framework.ClusterEvent{Resource: framework.AssignedPod, Action: framework.Delete, Label: "AssignedPodDelete"}, Old: pod,
+	})
 }
 
 // forget drops what is kept for pods that wait.

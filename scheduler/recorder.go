@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/tools/record/util"
 	"k8s.io/klog/v2"
 )
 
@@ -83,7 +84,7 @@ func (r *recorder) once(pod *corev1.Pod, reason, action, text string) {
 	now := time.Now()
 	r.recorders.lane.Go(func(ctx context.Context) {
 		_, err := r.recorders.sink.EventSinkImpl.Create(ctx, &eventsv1.Event{
-			ObjectMeta:          metav1.ObjectMeta{Name: fmt.Sprintf("%s.%x", pod.Name, now.UnixNano()), Namespace: pod.Namespace},
+			ObjectMeta:          metav1.ObjectMeta{Name: util.GenerateEventName(pod.Name, now.UnixNano()), Namespace: pod.Namespace},
 			EventTime:           metav1.NewMicroTime(now),
 			ReportingController: r.name,
 			ReportingInstance:   r.instance,

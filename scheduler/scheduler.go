@@ -51,9 +51,10 @@ type Scheduler struct {
 	// nextNode is where the search for nodes goes on, so that all nodes get their turn. The loop's own.
 	nextNode int
 	// statuses is room for what filters say in the order of a search, positioned for the same by position of the node, and
-	// open for the indexes that aren't known before; used anew for every search. The loop's own.
+	// open for the indexes that aren't known before, doubtful for the positions of nodes that were promised to pods; used anew
+	// for every search. The loop's own.
 	statuses, positioned []*framework.Status
-	open                 []int
+	open, doubtful       []int
 	remembered           memory
 }
 

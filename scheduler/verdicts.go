@@ -45,9 +45,9 @@ func (m *memory) find(a *attempt) *verdicts {
 	return nil
 }
 
-// keep remembers the statuses of all nodes, by position, in place of those known before, if any. Nodes that are promised
-// to pods were judged by more than what they are.
-func (m *memory) keep(a *attempt, before *verdicts, nodes []*framework.NodeInfo, statuses []*framework.Status, promised func(*framework.NodeInfo) bool) {
+// keep remembers the statuses of all nodes, by position, in place of those known before, if any. Nodes that were promised to
+// pods, by position too, were judged by more than what they are.
+func (m *memory) keep(a *attempt, before *verdicts, nodes []*framework.NodeInfo, statuses []*framework.Status, promised []int) {
 	if !a.profile.FiltersLocally(a.cycle) {
 		return
 	}
@@ -63,9 +63,7 @@ func (m *memory) keep(a *attempt, before *verdicts, nodes []*framework.NodeInfo,
 	}
 	v.nodes = append(v.nodes[:0], nodes...)
 	v.statuses = append(v.statuses[:0], statuses...)
-	for i, node := range nodes {
-		if promised(node) {
-			v.nodes[i] = nil
-		}
+	for _, position := range promised {
+		v.nodes[position] = nil
 	}
 }

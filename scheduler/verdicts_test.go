@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"pgregory.net/rapid"
 
+	"skiff/scheduler/framework"
 	"skiff/scheduler/queue"
 )
 
@@ -137,6 +139,62 @@ func TestVerdictsAreRemembered(t *testing.T) {
 	}
 	if n := len(s.remembered.all); n != 1 {
 		t.Errorf("%d kinds of pods are remembered, want 1", n)
+	}
+}
+
+// forgetful is a filter during which the promise that it turns pods down for ends.
+type forgetful struct {
+	broken
+	nominator *queue.Nominator
+	promised  *framework.PodInfo
+	full      *framework.Status
+}
+
+func (f forgetful) FilterIsLocal(*framework.PodInfo) bool { return true }
+
+func (f forgetful) Filter(_ context.Context, _ *framework.Cycle, node *framework.NodeInfo) *framework.Status {
+	defer f.nominator.Remove(f.promised.Pod.UID)
+	if len(node.Pods) > 0 {
+		return f.full
+	}
+	return nil
+}
+
+// TestVerdictsOnEndedPromises: what was said of a node for the sake of a promise isn't remembered, even if the promise ends
+// before it could be.
+func TestVerdictsOnEndedPromises(t *testing.T) {
+	nominator := queue.NewNominator()
+	info := func(pod *corev1.Pod) *framework.PodInfo {
+		info, err := framework.NewPodInfo(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	promised := info(asking(1, "1", 10))
+	nominator.Nominate(promised, "node-0")
+	plugin := forgetful{nominator: nominator, promised: promised, full: framework.NewStatus(framework.Unschedulable, "full").WithPlugin("Broken")}
+	f, err := framework.New([]framework.Enabled{{Plugin: plugin}}, nominator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, at := &Scheduler{nominator: nominator}, &profile{Framework: f}
+	snapshot := framework.NewSnapshot((&framework.NodeInfo{}).WithNode(benchNode(0)))
+	search := func() int {
+		diagnosis := framework.NewDiagnosis()
+		pod := info(asking(2, "1", 0))
+		a := &attempt{queued: &queue.Pod{Info: pod}, profile: at, cycle: framework.NewCycle(pod, snapshot)}
+		found, err := s.filter(t.Context(), a, snapshot.Nodes(), &diagnosis)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found)
+	}
+	if search() != 0 {
+		t.Fatal("the pod got a node that was promised to another")
+	}
+	if search() != 1 {
+		t.Error("the pod is turned down for a promise that ended")
 	}
 }
 

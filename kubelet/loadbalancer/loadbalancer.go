@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,8 +69,9 @@ type Balancer struct {
 	watched  map[cache.SharedIndexInformer]func(before, after any) bool
 	signal   chan struct{} // holds one when there is something to do
 	ports    holders
-	told     map[string]bool // events that were sent
-	known    map[string]bool // addresses of nodes, also of those that are gone
+	told     map[string]bool      // events that were sent
+	known    map[string]bool      // addresses of nodes, also of those that are gone
+	foreign  map[types.UID]string // versions of Services whose status others wrote
 
 	mu     sync.Mutex
 	locals map[types.NamespacedName]bool // Services that get an address only where their pods are
@@ -80,9 +82,9 @@ func New(config Config, deps Deps) (*Balancer, error) {
 	if config.Node == "" || len(config.Addresses) == 0 {
 		return nil, errors.New("a load balancer needs the name and an address of its node")
 	}
-	core, slices := deps.Informers.Core().V1(), deps.Informers.Discovery().V1().EndpointSlices()
+	core, endpoints := deps.Informers.Core().V1(), deps.Informers.Discovery().V1().EndpointSlices()
 	b := &Balancer{
-		config: config, client: deps.Client, events: deps.Events, services: core.Services().Lister(), nodes: core.Nodes().Lister(), slices: slices.Lister(),
+		config: config, client: deps.Client, events: deps.Events, services: core.Services().Lister(), nodes: core.Nodes().Lister(), slices: endpoints.Lister(),
 		signal: make(chan struct{}, 1), ports: holders{}, known: map[string]bool{},
 	}
 	for _, a := range config.Addresses {
@@ -90,10 +92,18 @@ func New(config Config, deps Deps) (*Balancer, error) {
 	}
 	b.watched = map[cache.SharedIndexInformer]func(before, after any) bool{
 		core.Services().Informer(): func(before, after any) bool { return balanced(before) || balanced(after) },
-		slices.Informer():          func(before, after any) bool { return b.local(before) || b.local(after) },
-		core.Nodes().Informer():    func(before, after any) bool { return (before == nil) != (after == nil) },
+		endpoints.Informer():       func(before, after any) bool { return b.local(before) || b.local(after) },
+		core.Nodes().Informer():    func(before, after any) bool { return !slices.Equal(addresses(before), addresses(after)) },
 	}
 	return b, nil
+}
+
+// addresses are those of a node.
+func addresses(object any) []corev1.NodeAddress {
+	if n, ok := object.(*corev1.Node); ok {
+		return n.Status.Addresses
+	}
+	return nil
 }
 
 func balanced(object any) bool {
@@ -179,10 +189,10 @@ func (b *Balancer) sync(ctx context.Context) bool {
 		return false
 	}
 	b.nodeAddresses()
+	done, told := b.recognize(ctx, all), map[string]bool{}
 	wishes := Plan(all, b.config.Addresses, b.known)
 	b.remember(wishes)
 	b.ports.keep(wishes)
-	done, told := true, map[string]bool{}
 	for _, w := range wishes {
 		problem := w.Problem
 		if problem == "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +14,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 )
 
@@ -212,4 +215,81 @@ func TestStranger(t *testing.T) {
 	create(t, client, wants("other", 2, 8081))
 	gets(t, client, "other", at)
 	gets(t, client, "taken", "203.0.113.1")
+}
+
+// TestFormerAddress: a node that has another address since its start gives that one to the Services that had the former one
+// of it; what others wrote stays.
+func TestFormerAddress(t *testing.T) {
+	t.Parallel()
+	const at, before = "127.103.0.4", "203.0.113.7"
+	service := func(name string, born int64, port int32, manager, ip string) *corev1.Service {
+		s := wants(name, born, port)
+		s.ResourceVersion = "1"
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: ip}}
+		s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: manager, Subresource: "status"}}
+		return s
+	}
+	own, others := service("own", 1, 8080, Component, before), service("others", 2, 8081, "other", "203.0.113.8")
+	client := fake.NewClientset()
+	for _, s := range []*corev1.Service{own, others} { // the tracker keeps no managers of statuses
+		client.PrependReactor("get", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			get, ok := action.(clienttesting.GetAction)
+			return ok && get.GetName() == s.Name, s, nil
+		})
+	}
+	factory := informers.NewSharedInformerFactory(client, 0)
+	b, err := New(Config{Node: "node", Addresses: []netip.Addr{netip.MustParseAddr(at)}}, Deps{Client: client, Informers: factory, Events: record.NewFakeRecorder(10)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.ports.close()
+	for _, s := range []*corev1.Service{own, others} {
+		if err := factory.Core().V1().Services().Informer().GetStore().Add(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		b.sync(t.Context())
+	}
+	var wrote []string
+	asked := map[string]int{}
+	for _, action := range client.Actions() {
+		switch action := action.(type) {
+		case clienttesting.UpdateAction:
+			s, ok := action.GetObject().(*corev1.Service)
+			if !ok {
+				t.Fatalf("wrote %v", action.GetObject())
+			}
+			wrote = append(wrote, fmt.Sprint(s.Name, " ", s.Status.LoadBalancer.Ingress[0].IP))
+		case clienttesting.GetAction:
+			asked[action.GetName()]++
+		}
+	}
+	if len(wrote) == 0 || wrote[0] != "own "+at || slices.Contains(wrote, "others "+at) {
+		t.Errorf("wrote %q", wrote)
+	}
+	if asked["own"] != 1 || asked["others"] != 1 {
+		t.Errorf("asked %v times, want once each", asked)
+	}
+}
+
+// TestNodeMoves takes an address away when a node has another.
+func TestNodeMoves(t *testing.T) {
+	t.Parallel()
+	const at, before = "127.103.0.6", "203.0.113.9"
+	client, _ := balance(t, at)
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: before}}
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := wants("s", 1, 8080)
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: before}}
+	create(t, client, s)
+	gets(t, client, "s", at+before)
+	node.Status.Addresses[0].Address = at
+	if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	gets(t, client, "s", at)
 }

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 )
 
 // write gives a Service the addresses now, and no other of this node's.
@@ -41,6 +43,43 @@ func (b *Balancer) nodeAddresses() map[string]bool {
 		}
 	}
 	return out
+}
+
+// recognize gets to know addresses that nodes had before the start: this node may have others since. They are in statuses
+// that the balancer wrote, which caches don't tell. It is false if some could not be asked for.
+func (b *Balancer) recognize(ctx context.Context, services []*corev1.Service) bool {
+	done, foreign := true, map[types.UID]string{}
+	for _, s := range services {
+		if !balanced(s) || s.Spec.LoadBalancerClass != nil || !slices.ContainsFunc(s.Status.LoadBalancer.Ingress, b.unknown) {
+			continue
+		}
+		if b.foreign[s.UID] == s.ResourceVersion && s.ResourceVersion != "" {
+			foreign[s.UID] = s.ResourceVersion
+			continue
+		}
+		now, err := b.client.CoreV1().Services(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			klog.FromContext(ctx).V(2).Info("Trying again", "service", klog.KObj(s), "err", err)
+			done = false
+		case now.ResourceVersion != s.ResourceVersion: // what changed it comes by the watch, too
+		case !wroteStatus(now.ManagedFields):
+			foreign[s.UID] = s.ResourceVersion
+		default:
+			for _, p := range s.Status.LoadBalancer.Ingress {
+				b.known[p.IP] = true
+			}
+		}
+	}
+	b.foreign = foreign
+	return done
+}
+
+func (b *Balancer) unknown(p corev1.LoadBalancerIngress) bool { return p.IP != "" && !b.known[p.IP] }
+
+func wroteStatus(entries []metav1.ManagedFieldsEntry) bool {
+	return slices.ContainsFunc(entries, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == Component && e.Subresource == "status" })
 }
 
 func equal(a, b []corev1.LoadBalancerIngress) bool {

@@ -39,7 +39,7 @@ func TestProgressComesAfterThePast(t *testing.T) {
 	})
 	// Others listen, as the caches of other resources do.
 	for range 4 {
-		others := c.Watch(ctx, "other")
+		others := c.Watch(ctx, "other", clientv3.WithProgressNotify())
 		wg.Go(func() {
 			for range others { //nolint:revive // only to take them
 			}
@@ -48,7 +48,7 @@ func TestProgressComesAfterThePast(t *testing.T) {
 	for i := range 30 {
 		rev := put(t, c, "k", fmt.Sprint(i))
 		watch, stop := context.WithCancel(ctx)
-		for r := range c.Watch(watch, "k", clientv3.WithRev(rev)) {
+		for r := range c.Watch(watch, "k", clientv3.WithRev(rev), clientv3.WithProgressNotify()) {
 			if len(r.Events) > 0 {
 				break
 			}
@@ -65,8 +65,8 @@ func TestWatch(t *testing.T) {
 	first := put(t, c, "a/1", "one")
 	put(t, c, "a/1", "two")
 	put(t, c, "b", "other")
-	past := c.Watch(t.Context(), "a/", clientv3.WithPrefix(), clientv3.WithRev(first+1), clientv3.WithPrevKV())
-	now := c.Watch(t.Context(), "a/1")
+	past := c.Watch(t.Context(), "a/", clientv3.WithPrefix(), clientv3.WithRev(first+1), clientv3.WithPrevKV(), clientv3.WithProgressNotify())
+	now := c.Watch(t.Context(), "a/1", clientv3.WithProgressNotify())
 	deleted, err := c.Delete(t.Context(), "a/1")
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +95,23 @@ func TestWatch(t *testing.T) {
 		if r := <-ch; !r.IsProgressNotify() || r.Header.Revision != deleted.Header.Revision {
 			t.Errorf("progress is %v", r)
 		}
+	}
+}
+
+// Clients may watch past the caches (events have none), and take no bookmarks unless they allow them: the progress that a
+// cache asks for is none of their business.
+func TestProgressIsForThoseWhoAskedForIt(t *testing.T) {
+	c := start(t, t.TempDir()).Client.Client
+	cache, client := c.Watch(t.Context(), "k", clientv3.WithProgressNotify()), c.Watch(t.Context(), "k")
+	if err := c.RequestProgress(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "k", "v")
+	if r := <-cache; !r.IsProgressNotify() {
+		t.Errorf("the cache got %v, want progress", r)
+	}
+	if r := <-client; len(r.Events) != 1 {
+		t.Errorf("a client got %v, want the event", r)
 	}
 }
 

@@ -120,13 +120,15 @@ func (w *watcher) previous(ctx context.Context, e *mvccpb.Event) *mvccpb.KeyValu
 	return r.KVs[0]
 }
 
-// RequestProgress implements clientv3.Watcher. A watch that has not caught up is not told.
+// RequestProgress implements clientv3.Watcher, except that only those are told who asked for progress, as all watch caches
+// do: it reaches the others' clients as bookmarks, which they get without having allowed them. A watch that has not caught up
+// is not told.
 func (w *watcher) RequestProgress(context.Context) error {
-	w.progress(func(bool) bool { return true })
+	w.progress()
 	return nil
 }
 
-// remind tells those who asked for it how far they have come.
+// remind tells of progress now and then.
 func (w *watcher) remind() {
 	defer w.wg.Done()
 	ticker := time.NewTicker(progressInterval) //nolint:forbidigo // there is no clock to set at this depth
@@ -134,18 +136,19 @@ func (w *watcher) remind() {
 	for {
 		select {
 		case <-ticker.C:
-			w.progress(func(asked bool) bool { return asked })
+			w.progress()
 		case <-w.done:
 			return
 		}
 	}
 }
 
-func (w *watcher) progress(wanted func(asked bool) bool) {
+// progress tells those who asked for it how far they have come.
+func (w *watcher) progress() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for stream, asked := range w.streams {
-		if wanted(asked) {
+		if asked {
 			stream.RequestProgressAll()
 		}
 	}
