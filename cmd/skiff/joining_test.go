@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +39,34 @@ func TestSharedSettings(t *testing.T) {
 	server.APIOnly = true
 	if nodeConfig(&server) != nil {
 		t.Error("nodes may join an API alone")
+	}
+}
+
+// TestRememberedSettings: whoever has the file open reads what it held, whole, while it is replaced: it is never half
+// written, which would keep an agent from starting after a crash.
+func TestRememberedSettings(t *testing.T) {
+	cfg := config.Default()
+	cfg.DataDir = t.TempDir()
+	first, second := map[string]string{"cluster-domain": "first.test"}, map[string]string{"cluster-domain": "second.test"}
+	if err := remember(&cfg, first); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Open(sharedFile(&cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = before.Close() }()
+	if err := remember(&cfg, second); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := io.ReadAll(before); err != nil || !strings.Contains(string(held), "first.test") {
+		t.Errorf("the file was written in place: %q, %v", held, err)
+	}
+	if got, err := readShared(&cfg); err != nil || !maps.Equal(got, second) {
+		t.Errorf("remembered %v, %v", got, err)
+	}
+	if all, err := os.ReadDir(cfg.DataDir); err != nil || len(all) != 1 {
+		t.Errorf("left behind: %v, %v", all, err)
 	}
 }
 

@@ -73,14 +73,31 @@ func shared(ctx context.Context, cfg *config.Config, credentials *join.Credentia
 		klog.FromContext(ctx).Info("The server does not answer; the settings that it told last are used", "err", err)
 		return setShared(cfg, known)
 	}
-	raw, err := json.MarshalIndent(values, "", "  ")
-	if err != nil {
-		return fmt.Errorf("encoding the cluster's settings: %w", err)
-	}
-	if err := os.WriteFile(sharedFile(cfg), append(raw, '\n'), 0o644); err != nil {
+	if err := remember(cfg, values); err != nil {
 		return fmt.Errorf("remembering the cluster's settings: %w", err)
 	}
 	return setShared(cfg, values)
+}
+
+// remember writes the settings for readShared: the file is complete, or as it was.
+func remember(cfg *config.Config, values map[string]string) error {
+	raw, err := json.MarshalIndent(values, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := sharedFile(cfg)
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(raw, '\n'))
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
 }
 
 func askShared(ctx context.Context, credentials *join.Credentials) (map[string]string, error) {

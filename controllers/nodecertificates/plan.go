@@ -10,6 +10,7 @@ import (
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 const (
@@ -97,23 +98,44 @@ func usages(csr *certificatesv1.CertificateSigningRequest, purpose certificatesv
 }
 
 func hosts(request *x509.CertificateRequest, node *corev1.Node, nodes []*corev1.Node, reserved Reserved) error {
-	own := addresses(node)
 	for _, name := range request.DNSNames {
-		if !own[name] || slices.Contains(reserved.Names, name) || holder(name, node, nodes) != "" {
-			return fmt.Errorf("the name %s is not node %s's own", name, node.Name)
+		if err := dnsName(name, node, nodes, reserved); err != nil {
+			return err
 		}
 	}
 	for _, ip := range request.IPAddresses {
-		addr, ok := netip.AddrFromSlice(ip)
-		addr = addr.Unmap()
-		switch {
-		case !ok || !own[addr.String()]:
-			return fmt.Errorf("the address %s is not in the status of node %s", ip, node.Name)
-		case !addr.IsGlobalUnicast() || slices.Contains(reserved.Addresses, addr):
-			return fmt.Errorf("the address %s is not node %s's own", addr, node.Name)
-		case holder(addr.String(), node, nodes) != "":
-			return fmt.Errorf("node %s has the address %s too", holder(addr.String(), node, nodes), addr)
+		addr, _ := netip.AddrFromSlice(ip)
+		if err := address(addr.Unmap(), node, nodes, reserved); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// dnsName judges one name. Clients take a pattern for every name below it, and capitals for small letters (RFC 6125,
+// section 6.4), while a node's status may hold any text: only the plain form of one host's name can be compared.
+func dnsName(name string, node *corev1.Node, nodes []*corev1.Node, reserved Reserved) error {
+	if addr, err := netip.ParseAddr(name); err == nil { // some nodes are named by their address
+		return address(addr.Unmap(), node, nodes, reserved)
+	}
+	if len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("the name %s is not the name of one host", name)
+	}
+	same := func(r string) bool { return strings.EqualFold(r, name) }
+	if !addresses(node)[name] || slices.ContainsFunc(reserved.Names, same) || holder(name, node, nodes) != "" {
+		return fmt.Errorf("the name %s is not node %s's own", name, node.Name)
+	}
+	return nil
+}
+
+func address(addr netip.Addr, node *corev1.Node, nodes []*corev1.Node, reserved Reserved) error {
+	switch {
+	case !addr.IsValid() || !addresses(node)[addr.String()]:
+		return fmt.Errorf("the address %s is not in the status of node %s", addr, node.Name)
+	case !addr.IsGlobalUnicast() || slices.Contains(reserved.Addresses, addr):
+		return fmt.Errorf("the address %s is not node %s's own", addr, node.Name)
+	case holder(addr.String(), node, nodes) != "":
+		return fmt.Errorf("node %s has the address %s too", holder(addr.String(), node, nodes), addr)
 	}
 	return nil
 }
@@ -128,10 +150,15 @@ func holder(host string, node *corev1.Node, nodes []*corev1.Node) string {
 	return ""
 }
 
+// addresses are the names and addresses of a node's status, each in the one form that it is compared in.
 func addresses(node *corev1.Node) map[string]bool {
 	out := map[string]bool{}
 	for _, a := range node.Status.Addresses {
-		out[a.Address] = true
+		if addr, err := netip.ParseAddr(a.Address); err == nil {
+			out[addr.Unmap().String()] = true
+			continue
+		}
+		out[strings.ToLower(a.Address)] = true
 	}
 	return out
 }

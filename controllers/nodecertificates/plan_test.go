@@ -76,27 +76,33 @@ func TestRefusal(t *testing.T) {
 		return out
 	}
 	reserved := Reserved{Names: []string{"kubernetes"}, Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("192.0.2.10")}}
-	nodes := []*corev1.Node{node("a", "192.0.2.11", "a", "10.96.0.1", "192.0.2.12", "127.0.0.1", "kubernetes", "b"), node("b", "192.0.2.12", "b"), node("server", "192.0.2.10")}
+	nodes := []*corev1.Node{node("a", "192.0.2.11", "a", "10.96.0.1", "192.0.2.12", "127.0.0.1", "kubernetes", "b", "Kubernetes", "*.default.svc", "kubernetes.", "2001:db8::2"),
+		node("b", "192.0.2.12", "b", "2001:DB8:0::2"), node("server", "192.0.2.10")}
 	const serving, client = certificatesv1.KubeletServingSignerName, certificatesv1.KubeAPIServerClientSignerName
 	for name, tt := range map[string]struct {
 		signer string
 		x      x509.CertificateRequest
 		want   string
 	}{
-		"serving":              {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.11"), DNSNames: []string{"a"}}, ""},
-		"another's subject":    {serving, x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:b", Organization: kubelet.Organization}, IPAddresses: ip("192.0.2.11")}, "its subject is"},
-		"more groups":          {serving, x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:a", Organization: []string{"system:nodes", "x"}}}, "its subject is"},
-		"not its address":      {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.11", "192.0.2.99")}, "the address 192.0.2.99 is not in the status of node a"},
-		"the API's address":    {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("10.96.0.1")}, "the address 10.96.0.1 is not node a's own"},
-		"the loopback":         {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("127.0.0.1")}, "the address 127.0.0.1 is not node a's own"},
-		"another node's":       {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.12")}, "node b has the address 192.0.2.12 too"},
-		"another node's name":  {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"b"}}, "the name b is not node a's own"},
-		"the API's name":       {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"kubernetes"}}, "the name kubernetes is not node a's own"},
-		"a URI":                {serving, x509.CertificateRequest{Subject: kubelet, URIs: []*url.URL{{Scheme: "spiffe"}}}, "it names more than hosts"},
-		"agent":                {client, x509.CertificateRequest{Subject: agent}, ""},
-		"agent with a host":    {client, x509.CertificateRequest{Subject: agent, IPAddresses: ip("192.0.2.11")}, "a client's certificate names no host"},
-		"agent as another":     {client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "skiff:agent:b", Organization: agent.Organization}}, "its subject is"},
-		"agent as an operator": {client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "skiff:agent:a", Organization: []string{"system:masters"}}}, "its subject is"},
+		"serving":               {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.11"), DNSNames: []string{"a"}}, ""},
+		"another's subject":     {serving, x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:b", Organization: kubelet.Organization}, IPAddresses: ip("192.0.2.11")}, "its subject is"},
+		"more groups":           {serving, x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:a", Organization: []string{"system:nodes", "x"}}}, "its subject is"},
+		"not its address":       {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.11", "192.0.2.99")}, "the address 192.0.2.99 is not in the status of node a"},
+		"the API's address":     {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("10.96.0.1")}, "the address 10.96.0.1 is not node a's own"},
+		"the loopback":          {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("127.0.0.1")}, "the address 127.0.0.1 is not node a's own"},
+		"another node's":        {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("192.0.2.12")}, "node b has the address 192.0.2.12 too"},
+		"another node's name":   {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"b"}}, "the name b is not node a's own"},
+		"the API's name":        {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"kubernetes"}}, "the name kubernetes is not node a's own"},
+		"the API's in capitals": {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"Kubernetes"}}, "the name Kubernetes is not the name of one host"},
+		"all of a domain":       {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"*.default.svc"}}, "the name *.default.svc is not the name of one host"},
+		"the API's with a dot":  {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"kubernetes."}}, "the name kubernetes. is not the name of one host"},
+		"an address as a name":  {serving, x509.CertificateRequest{Subject: kubelet, DNSNames: []string{"10.96.0.1"}}, "the address 10.96.0.1 is not node a's own"},
+		"another's, long":       {serving, x509.CertificateRequest{Subject: kubelet, IPAddresses: ip("2001:db8::2")}, "node b has the address 2001:db8::2 too"},
+		"a URI":                 {serving, x509.CertificateRequest{Subject: kubelet, URIs: []*url.URL{{Scheme: "spiffe"}}}, "it names more than hosts"},
+		"agent":                 {client, x509.CertificateRequest{Subject: agent}, ""},
+		"agent with a host":     {client, x509.CertificateRequest{Subject: agent, IPAddresses: ip("192.0.2.11")}, "a client's certificate names no host"},
+		"agent as another":      {client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "skiff:agent:b", Organization: agent.Organization}}, "its subject is"},
+		"agent as an operator":  {client, x509.CertificateRequest{Subject: pkix.Name{CommonName: "skiff:agent:a", Organization: []string{"system:masters"}}}, "its subject is"},
 	} {
 		err := Refusal(request(tt.signer, "system:node:a", "system:nodes"), &tt.x, nodes[0], nodes, reserved)
 		if (tt.want == "") != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), tt.want) {

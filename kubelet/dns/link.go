@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"skiff/kubelet/internal/dump"
 )
 
 // linkType is the kind of link that holds the addresses: a bridge that never gets a port. Any kernel that can run pods
@@ -42,7 +44,7 @@ func ensureLink(name string, addrs []netip.Addr) error {
 
 func setAddresses(link netlink.Link, addrs []netip.Addr) error {
 	name := link.Attrs().Name
-	have, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	have, err := dump.Whole(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("listing the addresses of %s: %w", name, err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"skiff/kubelet/internal/dump"
 )
 
 // apply brings routes, and with VXLAN the link and its neighbours, to the plan. problems says by node what keeps its pods
@@ -91,7 +93,7 @@ func removeRoute(r *netlink.Route) error {
 
 // peerRoutes are the routes to other nodes' pods that were made here, for ranges within those given.
 func peerRoutes(within []netip.Prefix) ([]netlink.Route, error) {
-	all, err := whole(func() ([]netlink.Route, error) {
+	all, err := dump.Whole(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
 	})
 	if err != nil {

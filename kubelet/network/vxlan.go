@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"skiff/kubelet/internal/dump"
 )
 
 const (
@@ -118,7 +120,7 @@ func sameVXLAN(have netlink.Link, wanted *netlink.Vxlan) bool {
 func ensureNeighbours(link int, wanted []netlink.Neigh) error {
 	var errs []error
 	for _, family := range []int{unix.AF_BRIDGE, unix.AF_INET} {
-		have, err := whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(link, family) })
+		have, err := dump.Whole(func() ([]netlink.Neigh, error) { return netlink.NeighList(link, family) })
 		if err != nil {
 			return fmt.Errorf("listing neighbours: %w", err)
 		}
