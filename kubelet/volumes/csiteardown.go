@@ -52,7 +52,7 @@ func (c *csiVolumes) takeDown(ctx context.Context, h held) error {
 		return errCSI("Unmounter.TearDownAt failed: %w", err)
 	}
 	// A driver removes what it published; for one that only unmounts it is done here.
-	if err := removeUnmounted(target); err != nil {
+	if err := removeTarget(target); err != nil {
 		return err
 	}
 	staged := c.layout.staged(h.Driver, h.Handle)
@@ -74,7 +74,7 @@ func (c *csiVolumes) takeDownDevice(ctx context.Context, driver *csi.Driver, h h
 	if err := driver.Unpublish(ctx, h.Handle, target); err != nil {
 		return errCSI("blockMapper.UnmapPodDevice failed: %w", err)
 	}
-	if err := removeUnmounted(target); err != nil {
+	if err := removeTarget(target); err != nil {
 		return err
 	}
 	staging, data := c.layout.deviceStaging(h.Name), c.layout.deviceData(h.Name)

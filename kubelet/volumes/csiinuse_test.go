@@ -1,0 +1,42 @@
+package volumes
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	spec "github.com/container-storage-interface/spec/lib/go/csi"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/utils/ptr"
+
+	"skiff/kubelet/csi"
+)
+
+// TestNothingIsUnstagedBelowAPublication is of a driver that says it took a volume from a pod, but left it mounted there.
+func TestNothingIsUnstagedBelowAPublication(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]corev1.PersistentVolumeMode{"files": corev1.PersistentVolumeFilesystem, "device": corev1.PersistentVolumeBlock} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newCSIBench(t, []spec.NodeServiceCapability_RPC_Type{csi.Stages}, append(diskClaim(func(pv *corev1.PersistentVolume) {
+				pv.Spec.VolumeMode = ptr.To(mode)
+			}), driverObject(func(*storagev1.CSIDriverSpec) {}))...)
+			b.mount(t, claimPod("one"))
+			b.driver.LeaveMounted(true)
+			for range 2 {
+				if err := b.Unmount(t.Context(), "one"); err == nil || !strings.Contains(err.Error(), "still mounted") {
+					t.Errorf("a volume that stays mounted: %v", err)
+				}
+			}
+			if slices.Contains(b.driver.Methods(), "NodeUnstageVolume") {
+				t.Error("unstaged while it was still mounted in the pod")
+			}
+			b.driver.LeaveMounted(false)
+			if err := b.Unmount(t.Context(), "one"); err != nil {
+				t.Fatal(err)
+			}
+			b.leavesNothing(t)
+		})
+	}
+}
