@@ -158,13 +158,14 @@ func (l csiLayout) of(uid types.UID) ([]held, error) {
 	return out, nil
 }
 
-// others says whether a pod besides that one has the volume.
+// others says whether the volume is had besides that once: by another pod, or by the same one under another name.
 func (l csiLayout) others(h held) (bool, error) {
 	all, err := l.all()
 	if err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(all, func(other held) bool {
-		return other.pod != h.pod && other.Driver == h.Driver && other.Handle == h.Handle
+		same := other.pod == h.pod && other.Name == h.Name && other.block == h.block
+		return !same && other.Driver == h.Driver && other.Handle == h.Handle
 	}), nil
 }

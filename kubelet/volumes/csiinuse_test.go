@@ -40,3 +40,29 @@ func TestNothingIsUnstagedBelowAPublication(t *testing.T) {
 		})
 	}
 }
+
+// TestAVolumeUnderTwoNamesIsUnstagedOnce is of a pod that has one volume of a driver as two persistent volumes.
+func TestAVolumeUnderTwoNamesIsUnstagedOnce(t *testing.T) {
+	t.Parallel()
+	objects := diskClaim(func(*corev1.PersistentVolume) {})
+	for _, object := range diskClaim(func(*corev1.PersistentVolume) {}) {
+		switch object := object.(type) {
+		case *corev1.PersistentVolume:
+			object.Name, object.Spec.ClaimRef.UID = "pv-2", "claim-2"
+		case *corev1.PersistentVolumeClaim:
+			object.Name, object.UID, object.Spec.VolumeName = "more", "claim-2", "pv-2"
+		}
+		objects = append(objects, object)
+	}
+	b := newCSIBench(t, []spec.NodeServiceCapability_RPC_Type{csi.Stages}, append(objects, driverObject(func(*storagev1.CSIDriverSpec) {}))...)
+	pod := claimPod("one")
+	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "more", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "more"},
+	}})
+	b.mount(t, pod)
+	if err := b.Unmount(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	b.did(t, "NodeStageVolume", "NodePublishVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume")
+	b.leavesNothing(t)
+}

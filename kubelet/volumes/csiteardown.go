@@ -32,7 +32,7 @@ func (c *csiVolumes) tearDown(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
-// takeDown unpublishes one volume and, if no other pod has it, unstages it.
+// takeDown unpublishes one volume and, if it is had nowhere else, unstages it.
 func (c *csiVolumes) takeDown(ctx context.Context, h held) error {
 	driver, err := c.drivers.Get(h.Driver)
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *csiVolumes) takeDownDevice(ctx context.Context, driver *csi.Driver, h h
 	return removeAll(link, filepath.Join(data, volDataFile), data, filepath.Dir(data))
 }
 
-// unstage takes a volume that no other pod has from the node and removes what is left of it there.
+// unstage takes a volume that is had nowhere else from the node and removes what is left of it there.
 func (c *csiVolumes) unstage(ctx context.Context, driver *csi.Driver, h held, staging string, left []string) error {
 	shared, err := c.layout.others(h)
 	if err != nil || shared {
