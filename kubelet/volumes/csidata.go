@@ -126,36 +126,31 @@ func (l csiLayout) all() ([]held, error) {
 	return out, errors.Join(failures...)
 }
 
-// of reads the volumes that a pod has. An entry whose volume isn't known is an error: it can't be taken down.
+// of reads the volumes that a pod has; with an error, those that it could read. An entry whose volume isn't known is an error:
+// it can't be taken down.
 func (l csiLayout) of(uid types.UID) ([]held, error) {
 	var out []held
-	names, err := entries(l.podVolumes(uid))
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
+	mounts, err := entries(l.podVolumes(uid))
+	devices, err2 := entries(l.podDevices(uid))
+	failures := []error{err, err2}
+	for _, name := range mounts {
 		data, err := loadVolData(l.podVolume(uid, name))
-		if err != nil {
-			return nil, err
-		}
+		failures = append(failures, err)
 		if data != nil {
 			out = append(out, held{*data, uid, false})
 		}
 	}
-	if names, err = entries(l.podDevices(uid)); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
+	for _, name := range devices {
 		data, err := loadVolData(l.deviceData(name))
-		if err != nil {
-			return nil, err
+		if err == nil && data == nil {
+			err = fmt.Errorf("nothing is known of the device %s", filepath.Join(l.podDevices(uid), name))
 		}
-		if data == nil {
-			return nil, fmt.Errorf("nothing is known of the device %s", filepath.Join(l.podDevices(uid), name))
+		failures = append(failures, err)
+		if data != nil {
+			out = append(out, held{*data, uid, true})
 		}
-		out = append(out, held{*data, uid, true})
 	}
-	return out, nil
+	return out, errors.Join(failures...)
 }
 
 // others says whether the volume is had besides that once: by another pod, or by the same one under another name.

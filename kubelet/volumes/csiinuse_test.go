@@ -1,6 +1,8 @@
 package volumes
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -65,4 +67,32 @@ func TestAVolumeUnderTwoNamesIsUnstagedOnce(t *testing.T) {
 	}
 	b.did(t, "NodeStageVolume", "NodePublishVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume")
 	b.leavesNothing(t)
+}
+
+// TestOneUnreadableEntryHidesNoOther is of a node that starts with a torn file: what else its pods have may not be detached.
+func TestOneUnreadableEntryHidesNoOther(t *testing.T) {
+	t.Parallel()
+	layout := csiLayout{t.TempDir()}
+	for _, data := range []volData{{Name: "a", Handle: "a", Driver: "d"}, {Name: "c", Handle: "c", Driver: "d"}} {
+		if err := data.save(layout.podVolume("one", data.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(layout.podVolume("one", "b"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(layout.podVolume("one", "b"), volDataFile), nil, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	all, err := layout.all()
+	if err == nil {
+		t.Error("an entry that can't be read is no error")
+	}
+	var handles []string
+	for _, h := range all {
+		handles = append(handles, h.Handle)
+	}
+	if !slices.Equal(handles, []string{"a", "c"}) {
+		t.Errorf("read %v", handles)
+	}
 }
