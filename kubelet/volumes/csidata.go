@@ -27,7 +27,11 @@ import (
 // undone: a pod has a volume exactly as long as the entry is there.
 type csiLayout struct{ root string }
 
-const volDataFile = "vol_data.json"
+const (
+	volDataFile = "vol_data.json"
+	// volDataFresh is what becomes volDataFile once it is written.
+	volDataFresh = "." + volDataFile
+)
 
 // volData is what is kept of a volume, in upstream's file.
 type volData struct {
@@ -76,15 +80,27 @@ func (d volData) save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encoding volume data: %w", err)
 	}
-	// Renamed into place: half a file would leave a volume that nobody can take down.
-	fresh := filepath.Join(dir, "."+volDataFile)
-	if err := os.WriteFile(fresh, append(data, '\n'), 0o640); err != nil {
+	// Renamed into place, and on disk before that: half a file would leave a volume that nobody can take down.
+	fresh := filepath.Join(dir, volDataFresh)
+	if err := writeSynced(fresh, append(data, '\n')); err != nil {
 		return fmt.Errorf("failed to save volume data file %s: %w", volDataFile, err)
 	}
 	if err := os.Rename(fresh, filepath.Join(dir, volDataFile)); err != nil {
 		return fmt.Errorf("failed to save volume data file %s: %w", volDataFile, err)
 	}
 	return nil
+}
+
+func writeSynced(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
 // loadVolData reads what a volume is; nil if there is nothing.

@@ -96,3 +96,20 @@ func TestOneUnreadableEntryHidesNoOther(t *testing.T) {
 		t.Errorf("read %v", handles)
 	}
 }
+
+// TestAnEntryHalfWrittenDoesNotKeepItsPod is of a process killed while it noted a volume that no driver had heard of yet.
+func TestAnEntryHalfWrittenDoesNotKeepItsPod(t *testing.T) {
+	t.Parallel()
+	b := newCSIBench(t, nil)
+	dir := b.csi.layout.podVolume("one", "pv-1")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "."+volDataFile), []byte(`{"specV`), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Unmount(t.Context(), "one"); err != nil {
+		t.Fatal(err)
+	}
+	b.leavesNothing(t)
+}

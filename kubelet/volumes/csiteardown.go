@@ -12,6 +12,9 @@ import (
 
 // tearDown takes all volumes of drivers from a pod. Nothing of the volumes may be bound elsewhere for the pod any more.
 func (c *csiVolumes) tearDown(ctx context.Context, uid types.UID) error {
+	if err := c.dropFresh(uid); err != nil {
+		return err
+	}
 	volumes, err := c.layout.of(uid)
 	if err != nil {
 		return err
@@ -29,6 +32,21 @@ func (c *csiVolumes) tearDown(ctx context.Context, uid types.UID) error {
 		}
 	}
 	c.attached.release(uid)
+	return nil
+}
+
+// dropFresh removes what a killed process left of entries that it was writing, which would keep the pod's directory. Where an
+// entry itself is missing, no driver was asked for anything yet.
+func (c *csiVolumes) dropFresh(uid types.UID) error {
+	names, err := entries(c.layout.podVolumes(uid))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := remove(filepath.Join(c.layout.podVolume(uid, name), volDataFresh)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
