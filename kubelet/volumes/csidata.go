@@ -153,7 +153,7 @@ func (l csiLayout) of(uid types.UID) ([]held, error) {
 		data, err := loadVolData(l.podVolume(uid, name))
 		failures = append(failures, err)
 		if data != nil {
-			out = append(out, held{*data, uid, false})
+			out = append(out, data.heldBy(uid, name, false))
 		}
 	}
 	for _, name := range devices {
@@ -163,10 +163,16 @@ func (l csiLayout) of(uid types.UID) ([]held, error) {
 		}
 		failures = append(failures, err)
 		if data != nil {
-			out = append(out, held{*data, uid, true})
+			out = append(out, data.heldBy(uid, name, true))
 		}
 	}
 	return out, errors.Join(failures...)
+}
+
+// heldBy is the volume in its place. The place names it: a file may say nothing.
+func (d volData) heldBy(uid types.UID, name string, block bool) held {
+	d.Name = name
+	return held{d, uid, block}
 }
 
 // others says whether the volume is had besides that once: by another pod, or by the same one under another name.

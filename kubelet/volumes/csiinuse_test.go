@@ -113,3 +113,16 @@ func TestAnEntryHalfWrittenDoesNotKeepItsPod(t *testing.T) {
 	}
 	b.leavesNothing(t)
 }
+
+// TestEntriesAreFoundWhereTheyAre is of files that do not name their volume: the place they lie in does.
+func TestEntriesAreFoundWhereTheyAre(t *testing.T) {
+	t.Parallel()
+	layout := csiLayout{t.TempDir()}
+	if err := (volData{Handle: "h", Driver: "d"}).save(layout.podVolume("one", "pv-1")); err != nil {
+		t.Fatal(err)
+	}
+	found, err := layout.of("one")
+	if err != nil || len(found) != 1 || found[0].Name != "pv-1" {
+		t.Errorf("found %v (%v)", found, err)
+	}
+}
