@@ -103,15 +103,20 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// list reads the sockets that there are and follows the directories that they are in.
+// list reads the sockets that there are and follows the directories that they are in. One that can't be followed or read
+// is an error that hides no other: a plugin whose socket isn't found is let go.
 func (w *Watcher) list(events *fsnotify.Watcher) (map[string]identity, error) {
 	found := map[string]identity{}
+	var failures []error
 	err := filepath.WalkDir(w.dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return err
+			// What was registered below it stays as it was.
+			w.keep(path, found)
+			failures = append(failures, err)
+			return nil
 		case path != w.dir && strings.HasPrefix(entry.Name(), "."):
 			if entry.IsDir() {
 				return fs.SkipDir
@@ -119,20 +124,33 @@ func (w *Watcher) list(events *fsnotify.Watcher) (map[string]identity, error) {
 			return nil
 		case entry.IsDir():
 			// Followed before it is read, so that nothing comes unseen in between.
-			return ignoreMissing(events.Add(path))
+			failures = append(failures, ignoreMissing(events.Add(path)))
+			return nil
 		case entry.Type() != fs.ModeSocket:
 			return nil
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return ignoreMissing(err)
+			failures = append(failures, ignoreMissing(err))
+			return nil
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			found[path] = identity{device: st.Dev, inode: st.Ino, changed: info.ModTime()}
 		}
 		return nil
 	})
-	return found, err
+	return found, errors.Join(append(failures, err)...)
+}
+
+// keep counts as found what is known of the sockets below a directory that can't be read.
+func (w *Watcher) keep(dir string, found map[string]identity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for path, s := range w.known {
+		if s.registered != nil && strings.HasPrefix(path, dir+"/") {
+			found[path] = s.id
+		}
+	}
 }
 
 func ignoreMissing(err error) error {
