@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,6 +58,7 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	known map[string]*state
+	taken uint64 // the last registration's
 }
 
 // plugin is what registered through a socket.
@@ -194,14 +196,18 @@ func (w *Watcher) do(ctx context.Context, step step, s *state) {
 	var err error
 	if step.register {
 		registered, err = w.register(ctx, step.path)
-	} else if handler := w.handlers[s.registered.kind]; handler != nil {
-		handler.Deregister(ctx, s.registered.name)
+	} else {
+		w.deregister(ctx, s)
 	}
 	if err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Could not register a plugin", "socket", step.path)
 	}
 	w.mu.Lock()
 	s.busy, s.registered = false, registered
+	if registered != nil {
+		w.taken++
+		s.taken = w.taken
+	}
 	if err != nil {
 		s.failed(time.Now())
 	}
@@ -210,6 +216,38 @@ func (w *Watcher) do(ctx context.Context, step step, s *state) {
 	case w.poked <- struct{}{}:
 	default:
 	}
+}
+
+// deregister lets go of what was registered through a socket, unless it registered through another since, as a driver does
+// whose new pod starts before the old one's end. If it registered through another before, it is to do so again.
+func (w *Watcher) deregister(ctx context.Context, s *state) {
+	w.mu.Lock()
+	gone := *s.registered
+	others := w.others(s, gone)
+	w.mu.Unlock()
+	handler := w.handlers[gone.kind]
+	if handler == nil || slices.ContainsFunc(others, func(other *state) bool { return other.taken > s.taken }) {
+		return
+	}
+	handler.Deregister(ctx, gone.name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, other := range w.others(s, gone) {
+		if other.taken < s.taken && !other.busy {
+			other.registered = nil
+		}
+	}
+}
+
+// others are the other sockets that a plugin is registered through; mu is held.
+func (w *Watcher) others(s *state, of plugin) []*state {
+	var out []*state
+	for _, other := range w.known {
+		if other != s && other.registered != nil && *other.registered == of {
+			out = append(out, other)
+		}
+	}
+	return out
 }
 
 // register asks a plugin who it is, has its handler take it and tells it what came of that.

@@ -5,8 +5,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -58,5 +60,35 @@ func TestSocketsAreFoundWithoutEvents(t *testing.T) {
 	}
 	if _, ok := found[socket]; !ok {
 		t.Errorf("found %v", found)
+	}
+}
+
+// TestAPluginWithTwoSocketsStaysWithTheLastOne is of a driver whose new pod registers before the old one's socket is gone.
+func TestAPluginWithTwoSocketsStaysWithTheLastOne(t *testing.T) {
+	driver := &plugin{"CSIPlugin", "x"}
+	for name, c := range map[string]struct {
+		left  string
+		gone  []string
+		again bool // whether what is left registers again
+	}{
+		"the old socket goes": {"new", nil, false},
+		"the new socket goes": {"old", []string{"x"}, true},
+	} {
+		h := &handler{}
+		w, err := New(Config{Root: t.TempDir()}, map[string]Handler{"CSIPlugin": h})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.known = map[string]*state{"old": {registered: driver, taken: 1}, "new": {registered: driver, taken: 2}}
+		found := map[string]identity{c.left: {}}
+		w.act(t.Context(), found)
+		w.workers.Wait()
+		if !slices.Equal(h.gone, c.gone) {
+			t.Errorf("%s: let go %v", name, h.gone)
+		}
+		steps, _ := plan(found, w.known, time.Now())
+		if again := slices.Contains(steps, step{c.left, true}); again != c.again {
+			t.Errorf("%s: then %v", name, steps)
+		}
 	}
 }
