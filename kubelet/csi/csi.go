@@ -153,21 +153,27 @@ func dial(name, endpoint string) (*Driver, error) {
 
 func (d *Driver) close() { _ = d.conn.Close() }
 
-// Can says whether the driver has an ability. A driver has the same ones for as long as it is registered.
+// Can says whether the driver has an ability. A driver has the same ones for as long as it is registered. Until it answered
+// once every caller asks, so that none waits for another's call, which may hang.
 func (d *Driver) Can(ctx context.Context, ability Ability) (bool, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.able == nil {
-		answer, err := call(ctx, d.node.NodeGetCapabilities, &spec.NodeGetCapabilitiesRequest{})
-		if err != nil {
-			return false, err
-		}
-		d.able = map[spec.NodeServiceCapability_RPC_Type]bool{}
-		for _, one := range answer.GetCapabilities() {
-			d.able[one.GetRpc().GetType()] = true
-		}
+	able := d.able
+	d.mu.Unlock()
+	if able != nil {
+		return able[ability], nil
 	}
-	return d.able[ability], nil
+	answer, err := call(ctx, d.node.NodeGetCapabilities, &spec.NodeGetCapabilitiesRequest{})
+	if err != nil {
+		return false, err
+	}
+	able = map[spec.NodeServiceCapability_RPC_Type]bool{}
+	for _, one := range answer.GetCapabilities() {
+		able[one.GetRpc().GetType()] = true
+	}
+	d.mu.Lock()
+	d.able = able
+	d.mu.Unlock()
+	return able[ability], nil
 }
 
 // call makes one call within Timeout. Its error is gRPC's own, whose text users see.

@@ -1,6 +1,7 @@
 package csi_test
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
@@ -191,6 +192,54 @@ func TestWhatErrorsMean(t *testing.T) {
 		err := status.Error(code, "x")
 		if csi.Final(err) != want.final || csi.InUse(err) != want.inUse || csi.Infeasible(err) != want.infeasible {
 			t.Errorf("%v: final %v, in use %v, infeasible %v", code, csi.Final(err), csi.InUse(err), csi.Infeasible(err))
+		}
+	}
+}
+
+// TestADriverThatHangsHoldsNobodyWhoGivesUp is of pods that ask a driver that answers none.
+func TestADriverThatHangsHoldsNobodyWhoGivesUp(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "csi.sock")
+	served := serve(t, csidriver.Config{Socket: socket})
+	defer served.Stop()
+	drivers := csi.New(csi.Config{NodeName: "node"}, csi.Deps{Client: fake.NewClientset(node(nil))})
+	defer drivers.Close()
+	if err := drivers.Register(t.Context(), driver, socket, []string{"1.0.0"}); err != nil {
+		t.Fatal(err)
+	}
+	asked, err := drivers.Get(driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := served.Hang("NodeGetCapabilities")
+	hung, begun := make(chan error, 4), make(chan bool)
+	for range cap(hung) {
+		go func() {
+			begun <- true
+			_, err := asked.Can(t.Context(), csi.Stages)
+			hung <- err
+		}()
+		<-begun
+	}
+	gaveUp := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := asked.Can(ctx, csi.Stages)
+		gaveUp <- err
+	}()
+	select {
+	case err := <-gaveUp:
+		if err == nil {
+			t.Error("a driver that hangs answered")
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a call that was given up waits for another's")
+	}
+	release()
+	for range cap(hung) {
+		if err := <-hung; err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -58,14 +58,19 @@ func overfull(pods []*corev1.Pod, measure measureFunc) ([]Overfull, error) {
 
 // enforceLimits evicts the pods whose emptyDirs are overfull, and says whether there were any.
 func (m *Manager) enforceLimits() (evicted bool, err error) {
-	found, err := overfull(m.deps.Pods.Pods(), func(p *corev1.Pod, volume string) (int64, error) {
-		bytes, _, err := diskuse.Of(filepath.Join(m.deps.Root, "pods", string(p.UID), emptyDirs, volume))
-		return bytes, err
-	})
+	found, err := overfull(m.deps.Pods.Pods(), m.measure)
 	for _, v := range found {
 		text := fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Volume, v.Limit)
 		m.deps.Recorder.Event(v.Pod, "", corev1.EventTypeWarning, "Evicted", text)
 		m.deps.Pods.Evict(v.Pod.UID, "Evicted", text, atOnce)
 	}
 	return len(found) > 0, err
+}
+
+// onDisk measures the emptyDirs below the kubelet's directory root.
+func onDisk(root string) measureFunc {
+	return func(p *corev1.Pod, volume string) (int64, error) {
+		bytes, _, err := diskuse.Of(filepath.Join(root, "pods", string(p.UID), emptyDirs, volume))
+		return bytes, err
+	}
 }

@@ -1,12 +1,14 @@
 package evict
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -67,13 +69,13 @@ func TestOverfullPodsAreEvictedWithTheKnownText(t *testing.T) {
 	if err := os.Link(file, filepath.Join(dir, "again")); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.look(t.Context()); err != nil || len(n.evicted) != 0 {
+	if err := m.lookAtLimits(t.Context()); err != nil || len(n.evicted) != 0 {
 		t.Errorf("evicted %v below the limit (%v)", n.evicted, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "more"), make([]byte, 40<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.look(t.Context()); err != nil {
+	if err := m.lookAtLimits(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"Evicted over"}; !slices.Equal(n.evicted, want) {
@@ -83,5 +85,28 @@ func TestOverfullPodsAreEvictedWithTheKnownText(t *testing.T) {
 		return strings.Contains(e, `Usage of EmptyDir volume "cache" exceeds the limit "64Ki". `)
 	}) {
 		t.Errorf("events %q", n.events)
+	}
+}
+
+// TestSlowMeasuringHidesNoPressure is of a pod with so many files that measuring them takes longer than the test.
+func TestSlowMeasuringHidesNoPressure(t *testing.T) {
+	n := &node{pods: []*corev1.Pod{withEmptyDir(podOf("a", 0, ""), "cache", "", "64Ki")}}
+	m := New(Thresholds{Memory: 1 << 60, Hold: time.Hour, Period: time.Millisecond}, Deps{Pods: n, Stats: n, Recorder: n, Root: t.TempDir()})
+	ctx, cancel := context.WithCancel(t.Context())
+	m.measure = func(*corev1.Pod, string) (int64, error) {
+		<-ctx.Done()
+		return 0, nil
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(ctx) }()
+	for until := time.Now().Add(20 * time.Second); !m.Pressure().Memory; time.Sleep(time.Millisecond) {
+		if time.Now().After(until) {
+			t.Error("the node doesn't see that it is short of memory")
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -2,8 +2,8 @@
 //
 // Every period Measure reads what is left, Short compares it with the thresholds, and when something is short Rank orders the
 // pods: those that use more than they request first, then by priority, then by how much more. Unused images and containers go
-// before any pod does. One pod is evicted at a time; the next look shows whether that was enough. Before all that go the pods
-// that hold more in an emptyDir than its sizeLimit allows.
+// before any pod does. One pod is evicted at a time; the next look shows whether that was enough. Pods that hold more in
+// an emptyDir than its sizeLimit allows go whether or not the node is short of anything.
 package evict
 
 import (
@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
@@ -64,14 +65,17 @@ type Deps struct {
 type Manager struct {
 	thresholds Thresholds
 	deps       Deps
+	measure    measureFunc
 
 	mu   sync.Mutex
 	last map[Signal]time.Time
+	// relieved says that pods were evicted for what they held since the last look.
+	relieved bool
 }
 
 // New makes a manager.
 func New(thresholds Thresholds, deps Deps) *Manager {
-	return &Manager{thresholds: thresholds, deps: deps, last: map[Signal]time.Time{}}
+	return &Manager{thresholds: thresholds, deps: deps, measure: onDisk(deps.Root), last: map[Signal]time.Time{}}
 }
 
 // Pressure answers what the node is, or lately was, short of.
@@ -82,12 +86,21 @@ func (m *Manager) Pressure() Pressure {
 	return Pressure{Memory: recent(Memory), Disk: recent(Disk) || recent(Inodes)}
 }
 
-// Run watches until ctx ends.
+// Run watches until ctx ends. The pods' volumes are measured beside the rest: a pod with very many files makes that slow, and
+// may not keep the node from seeing what it is short of.
 func (m *Manager) Run(ctx context.Context) error {
 	if m.thresholds.Period <= 0 {
 		<-ctx.Done()
 		return nil
 	}
+	loops := &errgroup.Group{}
+	loops.Go(func() error { return m.every(ctx, m.lookAtLimits) })
+	loops.Go(func() error { return m.every(ctx, m.look) })
+	return loops.Wait()
+}
+
+// every looks once a period until ctx ends.
+func (m *Manager) every(ctx context.Context, look func(context.Context) error) error {
 	tick := time.NewTicker(m.thresholds.Period)
 	defer tick.Stop()
 	for {
@@ -96,18 +109,26 @@ func (m *Manager) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := m.look(ctx); err != nil && ctx.Err() == nil {
+		if err := look(ctx); err != nil && ctx.Err() == nil {
 			klog.FromContext(ctx).Error(err, "Could not watch for eviction")
 		}
 	}
 }
 
-func (m *Manager) look(ctx context.Context) error {
+func (m *Manager) lookAtLimits(context.Context) error {
 	evicted, err := m.enforceLimits()
-	if err != nil {
-		klog.FromContext(ctx).Error(err, "Could not measure pods' volumes")
-	}
-	if evicted {
+	m.mu.Lock()
+	m.relieved = m.relieved || evicted
+	m.mu.Unlock()
+	return err
+}
+
+func (m *Manager) look(ctx context.Context) error {
+	m.mu.Lock()
+	relieved := m.relieved
+	m.relieved = false
+	m.mu.Unlock()
+	if relieved {
 		return nil // the next look shows what that freed
 	}
 	left, err := Measure(m.deps.Root)

@@ -25,6 +25,8 @@ type state struct {
 	busy bool
 	// registered names what was registered through it; nil if nothing was.
 	registered *plugin
+	// taken orders registrations: of a plugin with several sockets, the last one's endpoint is in use.
+	taken uint64
 	// retry is when to try again after a failure, pause how long that was after it.
 	retry time.Time
 	pause time.Duration

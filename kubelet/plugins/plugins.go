@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,6 +58,7 @@ type Watcher struct {
 
 	mu    sync.Mutex
 	known map[string]*state
+	taken uint64 // the last registration's
 }
 
 // plugin is what registered through a socket.
@@ -103,15 +105,20 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// list reads the sockets that there are and follows the directories that they are in.
+// list reads the sockets that there are and follows the directories that they are in. One that can't be followed or read
+// is an error that hides no other: a plugin whose socket isn't found is let go.
 func (w *Watcher) list(events *fsnotify.Watcher) (map[string]identity, error) {
 	found := map[string]identity{}
+	var failures []error
 	err := filepath.WalkDir(w.dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return err
+			// What was registered below it stays as it was.
+			w.keep(path, found)
+			failures = append(failures, err)
+			return nil
 		case path != w.dir && strings.HasPrefix(entry.Name(), "."):
 			if entry.IsDir() {
 				return fs.SkipDir
@@ -119,20 +126,33 @@ func (w *Watcher) list(events *fsnotify.Watcher) (map[string]identity, error) {
 			return nil
 		case entry.IsDir():
 			// Followed before it is read, so that nothing comes unseen in between.
-			return ignoreMissing(events.Add(path))
+			failures = append(failures, ignoreMissing(events.Add(path)))
+			return nil
 		case entry.Type() != fs.ModeSocket:
 			return nil
 		}
 		info, err := entry.Info()
 		if err != nil {
-			return ignoreMissing(err)
+			failures = append(failures, ignoreMissing(err))
+			return nil
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			found[path] = identity{device: st.Dev, inode: st.Ino, changed: info.ModTime()}
 		}
 		return nil
 	})
-	return found, err
+	return found, errors.Join(append(failures, err)...)
+}
+
+// keep counts as found what is known of the sockets below a directory that can't be read.
+func (w *Watcher) keep(dir string, found map[string]identity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for path, s := range w.known {
+		if s.registered != nil && strings.HasPrefix(path, dir+"/") {
+			found[path] = s.id
+		}
+	}
 }
 
 func ignoreMissing(err error) error {
@@ -176,14 +196,18 @@ func (w *Watcher) do(ctx context.Context, step step, s *state) {
 	var err error
 	if step.register {
 		registered, err = w.register(ctx, step.path)
-	} else if handler := w.handlers[s.registered.kind]; handler != nil {
-		handler.Deregister(ctx, s.registered.name)
+	} else {
+		w.deregister(ctx, s)
 	}
 	if err != nil && ctx.Err() == nil {
 		klog.FromContext(ctx).Error(err, "Could not register a plugin", "socket", step.path)
 	}
 	w.mu.Lock()
 	s.busy, s.registered = false, registered
+	if registered != nil {
+		w.taken++
+		s.taken = w.taken
+	}
 	if err != nil {
 		s.failed(time.Now())
 	}
@@ -192,6 +216,38 @@ func (w *Watcher) do(ctx context.Context, step step, s *state) {
 	case w.poked <- struct{}{}:
 	default:
 	}
+}
+
+// deregister lets go of what was registered through a socket, unless it registered through another since, as a driver does
+// whose new pod starts before the old one's end. If it registered through another before, it is to do so again.
+func (w *Watcher) deregister(ctx context.Context, s *state) {
+	w.mu.Lock()
+	gone := *s.registered
+	others := w.others(s, gone)
+	w.mu.Unlock()
+	handler := w.handlers[gone.kind]
+	if handler == nil || slices.ContainsFunc(others, func(other *state) bool { return other.taken > s.taken }) {
+		return
+	}
+	handler.Deregister(ctx, gone.name)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, other := range w.others(s, gone) {
+		if other.taken < s.taken && !other.busy {
+			other.registered = nil
+		}
+	}
+}
+
+// others are the other sockets that a plugin is registered through; mu is held.
+func (w *Watcher) others(s *state, of plugin) []*state {
+	var out []*state
+	for _, other := range w.known {
+		if other != s && other.registered != nil && *other.registered == of {
+			out = append(out, other)
+		}
+	}
+	return out
 }
 
 // register asks a plugin who it is, has its handler take it and tells it what came of that.

@@ -27,7 +27,11 @@ import (
 // undone: a pod has a volume exactly as long as the entry is there.
 type csiLayout struct{ root string }
 
-const volDataFile = "vol_data.json"
+const (
+	volDataFile = "vol_data.json"
+	// volDataFresh is what becomes volDataFile once it is written.
+	volDataFresh = "." + volDataFile
+)
 
 // volData is what is kept of a volume, in upstream's file.
 type volData struct {
@@ -76,15 +80,27 @@ func (d volData) save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encoding volume data: %w", err)
 	}
-	// Renamed into place: half a file would leave a volume that nobody can take down.
-	fresh := filepath.Join(dir, "."+volDataFile)
-	if err := os.WriteFile(fresh, append(data, '\n'), 0o640); err != nil {
+	// Renamed into place, and on disk before that: half a file would leave a volume that nobody can take down.
+	fresh := filepath.Join(dir, volDataFresh)
+	if err := writeSynced(fresh, append(data, '\n')); err != nil {
 		return fmt.Errorf("failed to save volume data file %s: %w", volDataFile, err)
 	}
 	if err := os.Rename(fresh, filepath.Join(dir, volDataFile)); err != nil {
 		return fmt.Errorf("failed to save volume data file %s: %w", volDataFile, err)
 	}
 	return nil
+}
+
+func writeSynced(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
 // loadVolData reads what a volume is; nil if there is nothing.
@@ -126,45 +142,47 @@ func (l csiLayout) all() ([]held, error) {
 	return out, errors.Join(failures...)
 }
 
-// of reads the volumes that a pod has. An entry whose volume isn't known is an error: it can't be taken down.
+// of reads the volumes that a pod has; with an error, those that it could read. An entry whose volume isn't known is an error:
+// it can't be taken down.
 func (l csiLayout) of(uid types.UID) ([]held, error) {
 	var out []held
-	names, err := entries(l.podVolumes(uid))
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
+	mounts, err := entries(l.podVolumes(uid))
+	devices, err2 := entries(l.podDevices(uid))
+	failures := []error{err, err2}
+	for _, name := range mounts {
 		data, err := loadVolData(l.podVolume(uid, name))
-		if err != nil {
-			return nil, err
-		}
+		failures = append(failures, err)
 		if data != nil {
-			out = append(out, held{*data, uid, false})
+			out = append(out, data.heldBy(uid, name, false))
 		}
 	}
-	if names, err = entries(l.podDevices(uid)); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
+	for _, name := range devices {
 		data, err := loadVolData(l.deviceData(name))
-		if err != nil {
-			return nil, err
+		if err == nil && data == nil {
+			err = fmt.Errorf("nothing is known of the device %s", filepath.Join(l.podDevices(uid), name))
 		}
-		if data == nil {
-			return nil, fmt.Errorf("nothing is known of the device %s", filepath.Join(l.podDevices(uid), name))
+		failures = append(failures, err)
+		if data != nil {
+			out = append(out, data.heldBy(uid, name, true))
 		}
-		out = append(out, held{*data, uid, true})
 	}
-	return out, nil
+	return out, errors.Join(failures...)
 }
 
-// others says whether a pod besides that one has the volume.
+// heldBy is the volume in its place. The place names it: a file may say nothing.
+func (d volData) heldBy(uid types.UID, name string, block bool) held {
+	d.Name = name
+	return held{d, uid, block}
+}
+
+// others says whether the volume is had besides that once: by another pod, or by the same one under another name.
 func (l csiLayout) others(h held) (bool, error) {
 	all, err := l.all()
 	if err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(all, func(other held) bool {
-		return other.pod != h.pod && other.Driver == h.Driver && other.Handle == h.Handle
+		same := other.pod == h.pod && other.Name == h.Name && other.block == h.block
+		return !same && other.Driver == h.Driver && other.Handle == h.Handle
 	}), nil
 }

@@ -290,14 +290,28 @@ func (c *csiVolumes) secret(ctx context.Context, ref *corev1.SecretReference) (m
 	return out, nil
 }
 
-// removeUnmounted removes a directory or file that nothing is mounted at. One with content stays and is an error.
+// errStillMounted is of what should be mounted no more.
+var errStillMounted = errors.New("still mounted")
+
+// removeUnmounted removes a directory or file unless something is mounted at it. One with content stays and is an error.
 func removeUnmounted(path string) error {
-	mounted, err := isMount(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil || mounted {
+	if err := removeTarget(path); !errors.Is(err, errStillMounted) {
 		return err
+	}
+	return nil
+}
+
+// removeTarget removes what a driver left of a target that it was to take away. If that is still mounted, the volume is still
+// in use, whatever the driver said: an error, before which nothing may be unstaged or forgotten.
+func removeTarget(path string) error {
+	mounted, err := isMount(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case mounted:
+		return fmt.Errorf("%s is %w", path, errStillMounted)
 	}
 	return remove(path)
 }

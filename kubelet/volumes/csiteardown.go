@@ -12,6 +12,9 @@ import (
 
 // tearDown takes all volumes of drivers from a pod. Nothing of the volumes may be bound elsewhere for the pod any more.
 func (c *csiVolumes) tearDown(ctx context.Context, uid types.UID) error {
+	if err := c.dropFresh(uid); err != nil {
+		return err
+	}
 	volumes, err := c.layout.of(uid)
 	if err != nil {
 		return err
@@ -32,7 +35,22 @@ func (c *csiVolumes) tearDown(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
-// takeDown unpublishes one volume and, if no other pod has it, unstages it.
+// dropFresh removes what a killed process left of entries that it was writing, which would keep the pod's directory. Where an
+// entry itself is missing, no driver was asked for anything yet.
+func (c *csiVolumes) dropFresh(uid types.UID) error {
+	names, err := entries(c.layout.podVolumes(uid))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := remove(filepath.Join(c.layout.podVolume(uid, name), volDataFresh)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeDown unpublishes one volume and, if it is had nowhere else, unstages it.
 func (c *csiVolumes) takeDown(ctx context.Context, h held) error {
 	driver, err := c.drivers.Get(h.Driver)
 	if err != nil {
@@ -52,7 +70,7 @@ func (c *csiVolumes) takeDown(ctx context.Context, h held) error {
 		return errCSI("Unmounter.TearDownAt failed: %w", err)
 	}
 	// A driver removes what it published; for one that only unmounts it is done here.
-	if err := removeUnmounted(target); err != nil {
+	if err := removeTarget(target); err != nil {
 		return err
 	}
 	staged := c.layout.staged(h.Driver, h.Handle)
@@ -74,7 +92,7 @@ func (c *csiVolumes) takeDownDevice(ctx context.Context, driver *csi.Driver, h h
 	if err := driver.Unpublish(ctx, h.Handle, target); err != nil {
 		return errCSI("blockMapper.UnmapPodDevice failed: %w", err)
 	}
-	if err := removeUnmounted(target); err != nil {
+	if err := removeTarget(target); err != nil {
 		return err
 	}
 	staging, data := c.layout.deviceStaging(h.Name), c.layout.deviceData(h.Name)
@@ -93,7 +111,7 @@ func (c *csiVolumes) takeDownDevice(ctx context.Context, driver *csi.Driver, h h
 	return removeAll(link, filepath.Join(data, volDataFile), data, filepath.Dir(data))
 }
 
-// unstage takes a volume that no other pod has from the node and removes what is left of it there.
+// unstage takes a volume that is had nowhere else from the node and removes what is left of it there.
 func (c *csiVolumes) unstage(ctx context.Context, driver *csi.Driver, h held, staging string, left []string) error {
 	shared, err := c.layout.others(h)
 	if err != nil || shared {

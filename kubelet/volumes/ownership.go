@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -64,17 +65,50 @@ func ownTree(root string, group int64, onMismatch bool) error {
 			return err
 		}
 	}
-	// The root comes last, so that an interrupted walk is seen by the next.
-	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || path == root {
-			return err
-		}
-		return own(path, group, groupWrites)
-	})
+	dir, err := openAt(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("giving %s to group %d: %w", root, group, err)
 	}
-	return own(root, group, groupWrites)
+	defer func() { _ = dir.Close() }()
+	// The root comes last, so that an interrupted walk is seen by the next.
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || path == root {
+			return err
+		}
+		below, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		return ownBelow(dir, below, group, groupWrites)
+	})
+	if err == nil {
+		err = ownBelow(dir, ".", group, groupWrites)
+	}
+	if err != nil {
+		return fmt.Errorf("giving %s to group %d: %w", root, group, err)
+	}
+	return nil
+}
+
+// ownBelow is own for a file below root, which other pods may be writing to meanwhile: it is opened,
+// through no link, and only then examined and changed, so that a link put in its way leads nowhere.
+func ownBelow(root *os.File, path string, group int64, access fs.FileMode) error {
+	file, err := openAt(int(root.Fd()), path, unix.O_PATH|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(int(file.Fd()), "", -1, int(group), unix.AT_EMPTY_PATH); err != nil {
+		return &os.PathError{Op: "fchownat", Path: path, Err: err}
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return nil
+	}
+	return os.Chmod(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), groupMode(info.Mode(), access))
 }
 
 // own gives one file or directory to group and adds the group's permissions. Symbolic links only change hands.

@@ -50,6 +50,7 @@ type Driver struct {
 	calls  []Call
 	faults map[string]error
 	hang   map[string]chan struct{}
+	leaves bool
 	status *registerapi.RegistrationStatus
 }
 
@@ -86,6 +87,13 @@ func (d *Driver) Fail(method string, code codes.Code) {
 	if code != codes.OK {
 		d.faults[method] = status.Errorf(code, "%s was told to fail", method)
 	}
+}
+
+// LeaveMounted has NodeUnpublishVolume do nothing and call that a success, as long as leave is set.
+func (d *Driver) LeaveMounted(leave bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaves = leave
 }
 
 // Hang has a method answer nothing until release is called, or its caller gives up.
@@ -223,6 +231,12 @@ func (d *Driver) NodePublishVolume(_ context.Context, in *spec.NodePublishVolume
 
 // NodeUnpublishVolume undoes that and removes the target.
 func (d *Driver) NodeUnpublishVolume(_ context.Context, in *spec.NodeUnpublishVolumeRequest) (*spec.NodeUnpublishVolumeResponse, error) {
+	d.mu.Lock()
+	leaves := d.leaves
+	d.mu.Unlock()
+	if leaves {
+		return &spec.NodeUnpublishVolumeResponse{}, nil
+	}
 	if err := unbind(in.GetTargetPath()); err != nil {
 		return nil, err
 	}
