@@ -115,3 +115,14 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%q, want %q", strings.Join(got, "|"), want)
 	}
 }
+
+// A token that was typed wrongly is not repeated: its secret would be in the terminal, in logs and in the request's URL.
+func TestRevokeRepeatsNoSecret(t *testing.T) {
+	c := newToken()
+	c.SetArgs([]string{"revoke", "skiff1::abcdef.0123456789abcdef"})
+	c.SilenceUsage, c.SilenceErrors = true, true
+	err := c.ExecuteContext(t.Context())
+	if err == nil || strings.Contains(err.Error(), "0123456789abcdef") || !strings.Contains(err.Error(), "skiff token list") {
+		t.Errorf("got %v", err)
+	}
+}

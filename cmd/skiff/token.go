@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"text/tabwriter"
@@ -90,6 +91,8 @@ func newTokenList(kubeconfig *string) *cobra.Command {
 	}
 }
 
+var tokenID = regexp.MustCompile(bootstrapapi.BootstrapTokenIDPattern)
+
 func newTokenRevoke(kubeconfig *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke ID",
@@ -101,6 +104,8 @@ func newTokenRevoke(kubeconfig *string) *cobra.Command {
 				id = whole.ID
 			} else if short, _, err := bootstraptokens.ParseToken(id); err == nil {
 				id = short
+			} else if !tokenID.MatchString(id) { // it may hold the secret, which is not repeated
+				return errors.New("token: that is no ID: give the six letters and digits that `skiff token list` shows")
 			}
 			_, client, err := administrator(*kubeconfig)
 			if err != nil {

@@ -1,9 +1,11 @@
 package join
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
 	"os"
@@ -85,15 +87,28 @@ func Join(ctx context.Context, c Config, token jointoken.Token) error {
 	if err := free(ctx, client, c, token); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return fmt.Errorf("making the directory of certificates: %w", err)
-	}
-	if err := replace(c.file("ca.crt"), ca); err != nil {
+	if err := c.trust(ca); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, issuePatience)
 	defer cancel()
 	return c.kubelet().request(ctx, client)
+}
+
+// trust keeps the cluster's authority. Certificates of another cluster, which the host was part of before, go first: by
+// their names and dates they would look good.
+func (c Config) trust(ca []byte) error {
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("making the directory of certificates: %w", err)
+	}
+	if before, err := os.ReadFile(c.file("ca.crt")); err == nil && !bytes.Equal(before, ca) {
+		for _, k := range []kept{c.kubelet(), c.agent(), c.serving()} {
+			if err := os.Remove(k.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("removing a certificate of another cluster: %w", err)
+			}
+		}
+	}
+	return replace(c.file("ca.crt"), ca)
 }
 
 // free reports that the name of the node is another one's, as kubeadm does: one that is ready isn't this host, which has

@@ -164,6 +164,29 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// A host that joins another cluster keeps no certificate of the one before.
+func TestAnotherClustersCertificatesGo(t *testing.T) {
+	first, second := newSigner(t, time.Hour), newSigner(t, time.Hour)
+	c := configIn(t.TempDir())
+	for _, s := range []*signer{first, first, second} {
+		if err := c.trust(s.pem()); err != nil {
+			t.Fatal(err)
+		}
+		cert, err := c.agent().read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s == second && cert != nil {
+			t.Error("the certificate of another cluster is kept")
+		}
+		if cert == nil {
+			if err := c.agent().request(t.Context(), s.client(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestGood tells which certificates do, and when they are renewed.
 func TestGood(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
