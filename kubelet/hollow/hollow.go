@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -276,13 +277,25 @@ func (n *Nodes) register(ctx context.Context, name string) error {
 	return n.lease(ctx, name)
 }
 
-// announce writes that the node is ready.
+// announce writes that the node is ready. Controllers, who give a new node its range of addresses and its taints, may
+// write it at the same time.
 func (n *Nodes) announce(ctx context.Context, node *corev1.Node) error {
-	got := node.DeepCopy()
-	got.Status.Capacity, got.Status.Allocatable = n.config.Capacity, n.config.Capacity
-	got.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: n.config.Version, OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "simulated://1"}
-	got.Status.Conditions = conditions(metav1.NewTime(n.clock.Now()))
-	if _, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, got, metav1.UpdateOptions{}); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		got := node.DeepCopy()
+		got.Status.Capacity, got.Status.Allocatable = n.config.Capacity, n.config.Capacity
+		got.Status.NodeInfo = corev1.NodeSystemInfo{KubeletVersion: n.config.Version, OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "simulated://1"}
+		got.Status.Conditions = conditions(metav1.NewTime(n.clock.Now()))
+		_, err := n.client.CoreV1().Nodes().UpdateStatus(ctx, got, metav1.UpdateOptions{})
+		if apierrors.IsConflict(err) {
+			now, again := n.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+			if again != nil {
+				return again
+			}
+			node = now
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("writing the status of simulated node %s: %w", node.Name, err)
 	}
 	return nil

@@ -2,14 +2,18 @@ package hollow
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 // start runs that many nodes until the test ends.
@@ -33,6 +37,30 @@ func start(t *testing.T, count int) (*Nodes, *fake.Clientset) {
 		factory.Shutdown()
 	})
 	return nodes, client
+}
+
+// Controllers write a node as soon as it is there: that its status conflicts with theirs is no end of the simulation.
+func TestStatusConflictsWithOthers(t *testing.T) {
+	client := fake.NewClientset()
+	conflicts := 2
+	client.PrependReactor("update", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if conflicts == 0 {
+			return false, nil, nil
+		}
+		conflicts--
+		return true, nil, apierrors.NewConflict(corev1.Resource("nodes"), "hollow-0", errors.New("the object has been modified"))
+	})
+	n, err := New(Config{Count: 1}, Deps{Client: client, Informers: informers.NewSharedInformerFactory(client, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.register(t.Context(), "hollow-0"); err != nil {
+		t.Fatal(err)
+	}
+	node, err := client.CoreV1().Nodes().Get(t.Context(), "hollow-0", metav1.GetOptions{})
+	if err != nil || len(node.Status.Conditions) == 0 || conflicts != 0 {
+		t.Errorf("%v, %v, %d conflicts left", node, err, conflicts)
+	}
 }
 
 func TestPodsRunAndEndAtOnce(t *testing.T) {
