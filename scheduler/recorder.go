@@ -116,38 +116,25 @@ type sink struct {
 
 // Create implements events.EventSink.
 func (s *sink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	release, err := s.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return s.EventSinkImpl.Create(ctx, event)
+	return s.write(ctx, func() (*eventsv1.Event, error) { return s.EventSinkImpl.Create(ctx, event) })
 }
 
 // Update implements events.EventSink.
 func (s *sink) Update(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	release, err := s.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return s.EventSinkImpl.Update(ctx, event)
+	return s.write(ctx, func() (*eventsv1.Event, error) { return s.EventSinkImpl.Update(ctx, event) })
 }
 
 // Patch implements events.EventSink.
 func (s *sink) Patch(ctx context.Context, event *eventsv1.Event, patch []byte) (*eventsv1.Event, error) {
-	release, err := s.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return s.EventSinkImpl.Patch(ctx, event, patch)
+	return s.write(ctx, func() (*eventsv1.Event, error) { return s.EventSinkImpl.Patch(ctx, event, patch) })
 }
 
-func (s *sink) take(ctx context.Context) (release func(), err error) {
+// write writes when it is its turn.
+func (s *sink) write(ctx context.Context, do func() (*eventsv1.Event, error)) (*eventsv1.Event, error) {
 	select {
 	case s.slots <- struct{}{}:
-		return func() { <-s.slots }, nil
+		defer func() { <-s.slots }()
+		return do()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting to write an event: %w", ctx.Err())
 	}

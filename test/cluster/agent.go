@@ -146,17 +146,7 @@ func (a *Agent) Stop(signal syscall.Signal) {
 	if a.Process == nil {
 		return
 	}
-	_ = a.Process.Process.Signal(signal)
-	select {
-	case err := <-a.ended:
-		if err != nil && signal == syscall.SIGTERM {
-			a.t.Errorf("the agent ended with %v on SIGTERM", err)
-		}
-	case <-time.After(20 * time.Second):
-		a.t.Errorf("the agent did not end on %s", signal)
-		_ = a.Process.Process.Kill()
-		<-a.ended
-	}
+	end(a.t, "agent", a.Process, a.ended, signal)
 	a.Process = nil
 }
 

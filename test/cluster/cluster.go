@@ -231,19 +231,25 @@ func (c *Cluster) Stop(signal syscall.Signal) time.Duration {
 		return 0
 	}
 	began := time.Now()
-	_ = c.Server.Process.Signal(signal)
-	select {
-	case err := <-c.ended:
-		if err != nil && signal == syscall.SIGTERM {
-			c.t.Errorf("the server ended with %v on SIGTERM", err)
-		}
-	case <-time.After(20 * time.Second):
-		c.t.Errorf("the server did not end on %s", signal)
-		_ = c.Server.Process.Kill()
-		<-c.ended
-	}
+	end(c.t, "server", c.Server, c.ended, signal)
 	c.Server = nil
 	return time.Since(began)
+}
+
+// end signals a process and waits until it has ended, which it must soon, and on SIGTERM with exit code 0.
+func end(t testing.TB, who string, process *exec.Cmd, ended <-chan error, signal syscall.Signal) {
+	t.Helper()
+	_ = process.Process.Signal(signal)
+	select {
+	case err := <-ended:
+		if err != nil && signal == syscall.SIGTERM {
+			t.Errorf("the %s ended with %v on SIGTERM", who, err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("the %s did not end on %s", who, signal)
+		_ = process.Process.Kill()
+		<-ended
+	}
 }
 
 // Command prepares an unmodified client inside the cluster's namespace.
