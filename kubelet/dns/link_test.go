@@ -2,7 +2,6 @@ package dns
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -14,26 +13,9 @@ import (
 // TestLinkWhileAddressesChange: the kernel says that a list may be incomplete when something changed meanwhile, which is
 // no failure: it is listed again.
 func TestLinkWhileAddressesChange(t *testing.T) {
-	nstest.Need(t)
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name = fmt.Sprintf("dnsflap%d", i%8)
-			link := &netlink.Bridge{LinkAttrs: attrs}
-			_ = netlink.LinkAdd(link)
-			_ = netlink.AddrReplace(link, &netlink.Addr{IPNet: netlink.NewIPNet([]byte{198, 51, 100, byte(i)})})
-			_ = netlink.LinkSetUp(link)
-			_ = netlink.LinkDel(link)
-		}
-	}()
-	defer func() { close(quit); <-done }()
+	defer nstest.Churn(t, "dnsflap", func(link netlink.Link, i int) {
+		_ = netlink.AddrReplace(link, &netlink.Addr{IPNet: netlink.NewIPNet([]byte{198, 51, 100, byte(i)})})
+	})()
 	const full, name = "dnsfull", "dnssteady"
 	defer func() { _ = errors.Join(Cleanup(full), Cleanup(name)) }()
 	var many []netip.Addr // so that a list takes the kernel more than one message

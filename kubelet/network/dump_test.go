@@ -13,24 +13,7 @@ import (
 // TestListingWhileLinksChange: the kernel says that a list may be incomplete when something changed meanwhile, which is
 // no failure: it is listed again.
 func TestListingWhileLinksChange(t *testing.T) {
-	nstest.Need(t)
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := 0; ; i++ {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			attrs := netlink.NewLinkAttrs()
-			attrs.Name = fmt.Sprintf("flap%d", i%8)
-			link := &netlink.Bridge{LinkAttrs: attrs}
-			_ = netlink.LinkAdd(link)
-			_ = netlink.LinkSetUp(link)
-			_ = netlink.LinkDel(link)
-		}
-	}()
+	defer nstest.Churn(t, "flap", nil)()
 	for i := range 64 {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = fmt.Sprintf("steady%d", i)
@@ -48,6 +31,4 @@ func TestListingWhileLinksChange(t *testing.T) {
 			break
 		}
 	}
-	close(quit)
-	<-done
 }
